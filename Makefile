@@ -1,0 +1,137 @@
+# What a newcomer, a developer and CI type. Bare `make` prints help; every target does its own set-up.
+#
+# Set-up is one folder, .venv: made with the first Python that works, filled from a lock file (exact versions,
+# each with its hashes), and filled again only when the lock changes. Nothing outside this folder is touched.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The interpreter to use, e.g. `make test PYTHON=/opt/python3.13/bin/python3`; otherwise the first that works.
+PYTHON ?=
+# Ready-made packages only: building one from source would fetch build tools that have no hash here.
+PIP_ARGS ?= --only-binary :all:
+# Files for `make demo`; simulated driving without them.
+TRACE ?=
+DBC ?=
+export PYTHON TRACE DBC
+unexport PYTHONPATH PYTHONHOME
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet
+UV_VERSION := 0.13.9
+
+# A folder that was copied or moved, or whose Python was upgraded away, is made anew; no other is.
+VENV_IS_USABLE := $(shell .venv/bin/python -c 'import os, pip; place = ".venv/.place"; \
+	print(not os.path.exists(place) or open(place).read() == os.getcwd())' 2>/dev/null)
+ifneq ($(VENV_IS_USABLE),True)
+.PHONY: .venv/.place
+endif
+
+.PHONY: help
+help: ## Print this help
+	@echo "CPChain edge: sense, seal, anchor and prove data. Nothing to prepare: each target sets itself up."
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | while IFS=@ read -r target text; do \
+		printf '%-16s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo "Choose an interpreter with PYTHON=/path/to/python3 (3.11 or newer)."
+
+.PHONY: demo
+demo: .venv/.runtime ## Show the whole flow in under a minute; TRACE=file DBC=file take your own
+	@set --; [ -z "$$TRACE" ] || set -- "$$@" --trace "$$TRACE"; [ -z "$$DBC" ] || set -- "$$@" --dbc "$$DBC"; \
+		exec .venv/bin/cpc demo "$$@"
+
+.PHONY: test
+test: .venv/.dev style ## Check everything: style, types and all tests, as CI does
+	.venv/bin/python -m pytest
+
+.PHONY: quick
+quick: .venv/.dev ## Run the tests that take a moment
+	.venv/bin/python -m pytest -m "not slow"
+
+.PHONY: tidy
+tidy: .venv/.dev style ## Check format, lint, types and the rules of the house
+	.venv/bin/python -m pytest tests/test_tidy.py
+
+.PHONY: style
+style: .venv/.dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+.PHONY: format
+format: .venv/.dev ## Rewrite all files in the format that tidy asks for
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+.PHONY: bench
+bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
+	.venv/bin/python -m tests.bench
+
+.PHONY: crash
+crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
+	.venv/bin/python -m tests.crash --points 500
+
+.PHONY: soak
+soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
+	.venv/bin/python -m tests.soak
+
+.PHONY: examples
+examples: .venv/.dev ## Run every example in tests/examples
+	@set -e; for file in tests/examples/[a-z]*.py; do [ -e "$$file" ] || continue; \
+		echo "== $$file"; .venv/bin/python "$$file"; done
+
+# uv resolves once for all Pythons and machines; it lives in build/ and nothing else needs it.
+# Pins stay where they can; `make lock UPGRADE=1` takes the newest versions.
+.PHONY: lock
+lock: .venv/.place ## Resolve pyproject.toml into requirements*.lock; UPGRADE=1 for newest
+	@[ -x build/lock/bin/uv ] || .venv/bin/python -m venv build/lock
+	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+	@set -e; export UV_CUSTOM_COMPILE_COMMAND="make lock"; compile() { build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-annotate $(if $(UPGRADE),--upgrade) --group build "$$@"; }; \
+		compile --extra dbc --extra dev --output-file requirements-dev.lock pyproject.toml; \
+		compile --extra dbc --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	@grep -c '==' requirements.lock requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove .venv, caches and what a build or a demo left
+	rm -rf .venv build dist demo-data .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.place:
+	@set -e; python=; \
+	if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; \
+	else set -- python3.13 python3.12 python3.11 python3 /usr/bin/python3; fi; \
+	for candidate in "$$@"; do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.implementation.name != "cpython")' \
+			>/dev/null 2>&1; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "No CPython 3.11 or newer among: $$*." >&2; \
+		echo "On Debian 12, Ubuntu 24.04 or Raspberry Pi OS:  sudo apt install python3 python3-venv" >&2; \
+		echo "or name one:  make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import platform, sys; sys.exit(sys.maxsize < 2**32 or platform.machine() not in ("x86_64", "aarch64", "arm64"))'; then \
+		echo "Warning: this is not a 64-bit x86 or Arm system, so not all packages exist ready-made. If set-up fails," >&2; \
+		echo "use the 64-bit Raspberry Pi OS, or build from source (needs compilers for C and Rust):  make PIP_ARGS=" >&2; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "This Python has no venv module. Install it and try again:  sudo apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$("$$python" -c 'import platform, sys; print("Python", platform.python_version(), "of", sys.prefix)')."; \
+	"$$python" -m venv --clear .venv; \
+	printf %s "$$(pwd)" > .venv/.place
+
+# Our own package goes in as a link (editable), built by the locked hatchling, so nothing without a hash is fetched.
+.venv/.runtime: requirements.lock pyproject.toml .venv/.place
+	@[ -e .venv/.dev ] || echo "Installing $$(grep -c == requirements.lock) packages into .venv (a minute, once) ..."
+	@$(PIP) install $(PIP_ARGS) --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-index --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml .venv/.place
+	@echo "Installing $$(grep -c == requirements-dev.lock) packages into .venv (a minute, once) ..."
+	@$(PIP) install $(PIP_ARGS) --require-hashes --requirement requirements-dev.lock
+	@$(PIP) install --no-index --no-build-isolation --no-deps --editable .
+	@touch $@ .venv/.runtime
