@@ -1,0 +1,104 @@
+"""Signed statements: a payload, who signed it, and what kind of statement it is.
+
+Runs on CPython and MicroPython.  A COSE_Sign1 with Ed25519 that any COSE library can check:
+
+    18([ << {1: -8, 4: kid, 16: typ} >>, {}, payload, signature ])
+
+`kid` is the signer's 32-byte public key.  `typ` ("cpc/tx", "cpc/vote", ...) separates domains: a vote
+can never pass for a transaction, since the reader says which one it expects.  Statements have one
+encoding; everything else is refused.
+Source: RFC 9052, sections 3, 4.2 and 4.4; RFC 9053, section 2.2; RFC 9596 (typ).
+"""
+
+from collections import namedtuple
+
+from puf import cbor
+from puf.ed25519 import SigningKey, verify
+from puf.errors import DecodeError, SignatureError
+
+ALG, CRIT, KID, TYP = 1, 2, 4, 16
+"""Labels of header parameters.  Source: IANA, COSE Header Parameters."""
+EDDSA = -8
+"""Source: RFC 9053, section 2.2."""
+COSE_SIGN1 = 18
+"""The tag of a COSE_Sign1.  Source: RFC 9052, section 2."""
+SIZE_MAX = 1 << 20
+"""Bytes of a whole statement that are looked at unless the caller says otherwise."""
+
+
+class Signed(namedtuple("Signed", ("kid", "typ", "payload"))):
+    """A statement whose signature holds.
+
+    `kid`: bytes, 32, the public key that signed; `typ`: str; `payload`: bytes.
+    Whether that key had the *right* to say it is for the caller to decide.
+    """
+
+    __slots__ = ()
+    KIND = "signed"
+
+
+def _protected(typ: str, kid: bytes) -> bytes:
+    return cbor.encode({ALG: EDDSA, KID: kid, TYP: typ})
+
+
+def sig_structure(typ: str, kid: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
+    """The bytes that are signed.  Source: RFC 9052, section 4.4.
+
+    Lets a certificate carry many signatures on one statement without repeating the statement.
+    """
+    return cbor.encode(["Signature1", _protected(typ, kid), external_aad, payload])
+
+
+def sign1(typ: str, payload: bytes, key: SigningKey, external_aad: bytes = b"") -> bytes:
+    """`payload`, signed by `key` as a statement of kind `typ`.
+
+    `external_aad` is signed along but not carried; the reader must supply the same bytes.
+    """
+    signature = key.sign(sig_structure(typ, key.public, payload, external_aad))
+    return cbor.encode(cbor.Tag(COSE_SIGN1, [_protected(typ, key.public), {}, payload, signature]))
+
+
+def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE_MAX) -> Signed:
+    """The statement of kind `typ` that `data` is, its signature checked with the key it names.
+
+    Raises DecodeError for anything but such a statement, SignatureError when the signature does not hold.
+    """
+    message = cbor.decode(data, size_max)
+    if not isinstance(message, cbor.Tag) or message.number != COSE_SIGN1:
+        raise DecodeError("not a COSE_Sign1 (tag 18)")
+    parts = message.value
+    if not isinstance(parts, list) or len(parts) != 4:
+        raise DecodeError("a COSE_Sign1 is an array of four")
+    protected, unprotected, payload, signature = parts
+    if not isinstance(protected, bytes):
+        raise DecodeError("the protected header is not a byte string")
+    kid = _check_protected(cbor.decode(protected), typ)
+    if unprotected != {}:
+        raise DecodeError("the unprotected header is not empty; nothing in it would be signed")
+    if payload is None:
+        raise DecodeError("the payload is detached; it must be inside")
+    if not isinstance(payload, bytes):
+        raise DecodeError("the payload is not a byte string")
+    if not isinstance(signature, bytes) or len(signature) != 64:
+        raise DecodeError("an Ed25519 signature is 64 bytes")
+    if not verify(kid, sig_structure(typ, kid, payload, external_aad), signature):
+        raise SignatureError(f"the signature on this {typ} is not that of key {kid.hex()}")
+    return Signed(kid, typ, payload)
+
+
+def _check_protected(header: object, typ: str) -> bytes:
+    """The key id of a protected header that says what it must, and nothing else."""
+    if not isinstance(header, dict):
+        raise DecodeError("the protected header is not a map")
+    if header.get(ALG) != EDDSA:
+        raise DecodeError(f"the algorithm is {header.get(ALG)!r}, only EdDSA (-8) is taken")
+    if CRIT in header:
+        raise DecodeError("critical headers are not understood here")
+    if header.get(TYP) != typ:
+        raise DecodeError(f"this is a statement of type {header.get(TYP)!r}, not {typ!r}")
+    kid = header.get(KID)
+    if not isinstance(kid, bytes) or len(kid) != 32:
+        raise DecodeError("the key id is not a 32-byte public key")
+    if len(header) != 3:
+        raise DecodeError("the protected header has more than algorithm, key id and type")
+    return kid
