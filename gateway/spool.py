@@ -381,7 +381,8 @@ def read_counts(database: apsw.Connection, limit_bytes: int) -> SpoolCounts:
         "(SELECT count(*) FROM segment), (SELECT count(*) FROM segment WHERE is_stored = 0), "
         "(SELECT count(*) FROM upload)"
     ).fetchone()
-    return SpoolCounts(*row, used_bytes=_used_bytes(database), limit_bytes=limit_bytes)
+    entries, records, segments, unstored, uploads = row
+    return SpoolCounts(entries, records, segments, unstored, uploads, _used_bytes(database), limit_bytes)
 
 
 def _used_bytes(database: apsw.Connection) -> int:
