@@ -108,7 +108,8 @@ def _integer(value: int) -> bytes:
     return head(6, 2 + major) + head(2, size) + value.to_bytes(size, "big")
 
 
-def _float(value: float) -> bytes:
+def float_bytes(value: float) -> bytes:
+    """The shortest form that keeps the value."""
     if value != value:  # Section 4.2.2: one NaN stands for all of them.
         return b"\xf9\x7e\x00"
     for initial, form in ((b"\xf9", ">e"), (b"\xfa", ">f")):
@@ -121,8 +122,12 @@ def _float(value: float) -> bytes:
     return b"\xfb" + struct.pack(">d", value)
 
 
-def _is_key(value: object) -> bool:
-    return isinstance(value, (int, str, bytes)) and not isinstance(value, bool)
+def check_key(key: object) -> None:
+    """Raises TypeError for what may not be a map key: all but int, str and bytes, which never equal each
+    other.  (1, 1.0 and True do: as keys they would be three in CBOR and one in Python.)
+    """
+    if not isinstance(key, (int, str, bytes)) or isinstance(key, bool):
+        raise TypeError(f"a map key is an int, str or bytes, not {type(key)}")
 
 
 def _append(out: bytearray, value: object, depth: int) -> None:
@@ -141,22 +146,27 @@ def _append(out: bytearray, value: object, depth: int) -> None:
         out.extend(head(3, len(data)))
         out.extend(data)
     elif isinstance(value, float):
-        out.extend(_float(value))
+        out.extend(float_bytes(value))
     elif isinstance(value, Simple):
         out.extend(head(7, value.number))
     elif isinstance(value, Undefined):
         out.extend(b"\xf7")
-    elif depth <= 0:
-        raise ValueError(f"nested deeper than depth_max, or no CBOR value: {type(value)}")
-    elif isinstance(value, (list, tuple)):
-        out.extend(head(4, len(value)))
-        for item in value:
-            _append(out, item, depth - 1)
+    elif isinstance(value, (list, tuple, dict, Tag)):
+        if depth <= 0:
+            raise ValueError("nested deeper than depth_max")
+        _append_nested(out, value, depth - 1)
+    else:
+        raise TypeError(f"{type(value)} has no encoding here")
+
+
+def _append_nested(out: bytearray, value: object, depth: int) -> None:
+    if isinstance(value, Tag):
+        out.extend(head(6, value.number))
+        _append(out, value.value, depth)
     elif isinstance(value, dict):
         entries = []
         for key in value:
-            if not _is_key(key):
-                raise TypeError(f"a map key is an int, str or bytes, not {type(key)}")
+            check_key(key)
             encoded = bytearray()
             _append(encoded, key, 0)
             entries.append((bytes(encoded), value[key]))
@@ -164,12 +174,11 @@ def _append(out: bytearray, value: object, depth: int) -> None:
         out.extend(head(5, len(entries)))
         for encoded_key, item in entries:
             out.extend(encoded_key)
-            _append(out, item, depth - 1)
-    elif isinstance(value, Tag):
-        out.extend(head(6, value.number))
-        _append(out, value.value, depth - 1)
-    else:
-        raise TypeError(f"{type(value)} has no encoding here")
+            _append(out, item, depth)
+    elif isinstance(value, (list, tuple)):
+        out.extend(head(4, len(value)))
+        for item in value:
+            _append(out, item, depth)
 
 
 def _first(entry: tuple[bytes, object]) -> bytes:
@@ -177,7 +186,7 @@ def _first(entry: tuple[bytes, object]) -> bytes:
 
 
 def encode(value: object, depth_max: int = DEPTH_MAX) -> bytes:
-    """The one encoding of `value`: see `puf.cbor.encode`, which this is on MicroPython."""
+    """The one encoding of `value`: see `puf.cbor`."""
     check_depth_max(depth_max)
     out = bytearray()
     _append(out, value, depth_max)
@@ -237,7 +246,7 @@ def _special(data: bytes, at: int, info: int) -> tuple[object, int]:
         return Simple(raw[0]), end
     value = struct.unpack((">e", ">f", ">d")[info - 25], raw)[0]
     # Also refuses a double where the board's floats are single, rather than round it.
-    if _float(value) != data[at - 1 : end]:
+    if float_bytes(value) != data[at - 1 : end]:
         raise DecodeError(f"byte {at - 1}: not the shortest form of a float")
     return value, end
 
@@ -320,7 +329,7 @@ def _map(data: bytes, at: int, count: int, depth: int) -> tuple[object, int]:
 
 
 def decode(data: bytes, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX) -> object:
-    """The value of `data`: see `puf.cbor.decode`, which this is on MicroPython."""
+    """The value of `data`: see `puf.cbor`."""
     check_depth_max(depth_max)
     if len(data) > size_max:
         raise DecodeError(f"{len(data)} bytes, at most {size_max} are taken")

@@ -72,7 +72,7 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
     protected, unprotected, payload, signature = parts
     if not isinstance(protected, bytes):
         raise DecodeError("the protected header is not a byte string")
-    kid = _check_protected(cbor.decode(protected), typ)
+    kid = _check_protected(protected, typ)
     if unprotected != {}:
         raise DecodeError("the unprotected header is not empty; nothing in it would be signed")
     if payload is None:
@@ -86,19 +86,24 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
     return Signed(kid, typ, payload)
 
 
-def _check_protected(header: object, typ: str) -> bytes:
+def _check_protected(data: bytes, typ: str) -> bytes:
     """The key id of a protected header that says what it must, and nothing else."""
+    try:
+        header = cbor.decode(data)
+    except DecodeError as error:
+        raise DecodeError(f"in the protected header: {error}") from None
     if not isinstance(header, dict):
         raise DecodeError("the protected header is not a map")
     if header.get(ALG) != EDDSA:
         raise DecodeError(f"the algorithm is {header.get(ALG)!r}, only EdDSA (-8) is taken")
     if CRIT in header:
-        raise DecodeError("critical headers are not understood here")
+        raise DecodeError("the protected header has critical parameters; none is understood here")
     if header.get(TYP) != typ:
         raise DecodeError(f"this is a statement of type {header.get(TYP)!r}, not {typ!r}")
     kid = header.get(KID)
     if not isinstance(kid, bytes) or len(kid) != 32:
         raise DecodeError("the key id is not a 32-byte public key")
-    if len(header) != 3:
+    # Not only the number of parameters: -8.0 equals -8, but is other bytes.
+    if data != _protected(typ, kid):
         raise DecodeError("the protected header has more than algorithm, key id and type")
     return kid
