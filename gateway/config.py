@@ -1,0 +1,458 @@
+"""The configuration of a gateway: one TOML file in, one checked value out.
+
+Runs on CPython.  `load` reads the file, `parse` the text.  Both give a GatewayConfig or raise one
+ConfigError that holds every problem of the file, each with its line and with what to write instead:
+
+    gateway.toml:12: stream "can0": block_ms = "1s" is not a whole number of milliseconds; write 1000
+
+Every quantity is a whole number in the unit that its key ends in.  Paths are relative to the folder of
+the file; the `.._path` properties give them absolute.  `gateway.config_template` writes such a file.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway import config_values as values
+from gateway.config_lines import KeyPath, Position, key_positions
+from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
+from gateway.errors import GatewayError
+from gateway.sensors.source import parse_url
+
+SIZE_MAX = 1 << 20
+"""Bytes of a configuration file; a larger file is something else."""
+SLOT_MS_MIN = 4_000
+"""A stream has 2^30 keys, counted in slots from 1970: at 4 s a slot they end in 2106, at 3 s in 2072."""
+
+PROBLEMS_SHOWN_MAX = 20
+"""Problems that the text of an error shows; all are in the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySection:
+    """Who this gateway is."""
+
+    name: str = "gateway"
+    """How it calls itself in what it prints and in its anchors: 1 to 32 of a-z, 0-9, _ and -."""
+    key_file: str = "gateway.key"
+    """File of its signing key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSection:
+    """Where records wait until they are stored and anchored."""
+
+    path: str = "spool"
+    """Folder of the spool."""
+    size_max_mib: int = 1024
+    """Room it may take; beyond, ingest stops and says so."""
+    disk_free_min_mib: int = 64
+    """Room it leaves on the disk for everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSection:
+    """Where sealed chunks are kept."""
+
+    path: str = "store"
+    """Folder of the store."""
+    file_size_min_kib: int = 64
+    """Chunks at least this large are files of their own; smaller ones lie in the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSection:
+    """The main chain that anchors go to."""
+
+    node_url: str = "http://127.0.0.1:7545"
+    """A node's JSON-RPC address.  It is not trusted: its certificates are checked."""
+    genesis: str = "genesis.cbor"
+    """File that names the chain and its first validators."""
+    fee_ucpc: int = 0
+    """What an anchor may cost; 0: the free quota first, then the chain's minimum."""
+    poll_ms: int = 500
+    """How often the node is asked for news."""
+    timeout_ms: int = 10_000
+    """How long one answer of the node may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """One stream: a source, and the three periods T, e and u of its records."""
+
+    name: str
+    """The stream's name, part of the name of each of its records."""
+    source: str
+    """The string that opens the source, as written."""
+    block_ms: int = 1_000
+    """T: records of this long form a block."""
+    segment_blocks: int = 5
+    """e: this many blocks share a key; grants are whole segments."""
+    upload_segments: int = 12
+    """u: this many segments are anchored at once."""
+    dbc: tuple[str, ...] = ()
+    """Files that say what the frames mean, as written."""
+    queue_max: int = 10_000
+    """Records that may wait between the source and the spool."""
+    on_overflow: str = "drop-newest"
+    """What happens when more wait: the newest are dropped, and a gap record says how many."""
+
+    @property
+    def slot_ms(self) -> int:
+        """How long one key serves: T times e."""
+        return self.block_ms * self.segment_blocks
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Everything a gateway is told."""
+
+    file: Path
+    """The file it was read from, absolute."""
+    streams: tuple[StreamConfig, ...]
+    """At least one; names differ."""
+    gateway: GatewaySection = field(default_factory=GatewaySection)
+    """Section [gateway]."""
+    spool: SpoolSection = field(default_factory=SpoolSection)
+    """Section [spool]."""
+    store: StoreSection = field(default_factory=StoreSection)
+    """Section [store]."""
+    chain: ChainSection = field(default_factory=ChainSection)
+    """Section [chain]."""
+
+    @property
+    def key_path(self) -> Path:
+        """The key file, absolute."""
+        return self.file.parent / self.gateway.key_file
+
+    @property
+    def spool_path(self) -> Path:
+        """The spool's folder, absolute."""
+        return self.file.parent / self.spool.path
+
+    @property
+    def store_path(self) -> Path:
+        """The store's folder, absolute."""
+        return self.file.parent / self.store.path
+
+    @property
+    def genesis_path(self) -> Path:
+        """The genesis file, absolute."""
+        return self.file.parent / self.chain.genesis
+
+    def dbc_paths(self, stream: StreamConfig) -> tuple[Path, ...]:
+        """The stream's DBC files, absolute."""
+        return tuple(self.file.parent / name for name in stream.dbc)
+
+    def source_url(self, stream: StreamConfig) -> str:
+        """The string to open: the stream's, with the file of a replay absolute."""
+        url, _ = parse_url(stream.source)
+        scheme, colon, rest = stream.source.partition(":")
+        if scheme != "replay":
+            return stream.source
+        absolute = str(self.file.parent / url.target)
+        options = rest[len(url.target) :]
+        # A question mark in the name of a folder would otherwise be read as the beginning of options.
+        return scheme + colon + absolute + (options or ("?" if "?" in absolute else ""))
+
+    def stream(self, name: str) -> StreamConfig:
+        """The stream of that name.  Raises UnknownStream."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise UnknownStream(name, tuple(stream.name for stream in self.streams))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a configuration file."""
+
+    line: int
+    """From 1; for a missing key the line of its table."""
+    column: int | None
+    """From 1, where the key or the fault begins; None when only the line is known."""
+    path: Path
+    """The file, as it was named."""
+    key: str
+    """The key or table, such as `block_ms`; empty when the file as a whole is meant."""
+    problem: str
+    """What is wrong."""
+    hint: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.problem}; {self.hint}"
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used; `problems` holds all that is wrong, in the order of lines."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        lines = [str(problem) for problem in problems[:PROBLEMS_SHOWN_MAX]]
+        if len(problems) > PROBLEMS_SHOWN_MAX:
+            lines.append(f"and {len(problems) - PROBLEMS_SHOWN_MAX} more")
+        super().__init__("\n".join(lines))
+        self.problems = problems
+
+
+class UnknownStream(GatewayError):
+    """No stream has that name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no stream is called {name[:40]!r}; there are: {', '.join(known)}")
+        self.name = name
+        self.known = known
+
+
+_SECTIONS: dict[str, tuple[type, dict[str, values.Checker]]] = {
+    "gateway": (GatewaySection, {"name": values.name, "key_file": values.path}),
+    "spool": (
+        SpoolSection,
+        {
+            "path": values.path,
+            "size_max_mib": values.whole(
+                1, 1 << 24, "a spool needs room for one upload", "that is beyond 16 TiB", 1024
+            ),
+            "disk_free_min_mib": values.whole(
+                0, 1 << 24, "room cannot be less than none", "that is beyond 16 TiB", 64
+            ),
+        },
+    ),
+    "store": (
+        StoreSection,
+        {
+            "path": values.path,
+            "file_size_min_kib": values.whole(
+                1, 1 << 20, "each tiny chunk would be a file", "SQLite is slow with values beyond 1 GiB", 64
+            ),
+        },
+    ),
+    "chain": (
+        ChainSection,
+        {
+            "node_url": values.http_url,
+            "genesis": values.path,
+            "fee_ucpc": values.whole(
+                0, 10**15, "a fee cannot be negative", "that is more than all CPC there are", 0
+            ),
+            "poll_ms": values.whole(
+                10, 3_600_000, "the node would do nothing but answer", "proofs would come hours late", 500
+            ),
+            "timeout_ms": values.whole(
+                100, 600_000, "a healthy node may need that long", "a dead node would go unnoticed", 10_000
+            ),
+        },
+    ),
+}
+_STREAM_KEYS: dict[str, values.Checker] = {
+    "name": values.name,
+    "source": values.source,
+    "block_ms": values.whole(
+        10, 3_600_000, "a block would hold hardly a record", "a power cut may cost a block", 1_000
+    ),
+    "segment_blocks": values.whole(
+        1, 3_600, "a segment has at least one block", "a grant would share too much at once", 5
+    ),
+    "upload_segments": values.whole(
+        1, 1_440, "an upload has at least one segment", "records would wait too long for their anchor", 12
+    ),
+    "dbc": values.paths,
+    "queue_max": values.whole(
+        1, 1_000_000, "something must be able to wait", "the queue would need gigabytes of memory", 10_000
+    ),
+    "on_overflow": values.choice("drop-newest"),
+}
+
+
+def load(path: Path | str) -> GatewayConfig:
+    """The configuration in the file at `path`.  Raises ConfigError with all that is wrong in it."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_MAX + 1)
+    except FileNotFoundError:
+        raise _whole_file(path, 1, "there is no such file", "cpc init writes one") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _whole_file(path, 1, f"cannot be read: {reason}", "check the path and its rights") from None
+    if len(data) > SIZE_MAX:
+        raise _whole_file(path, 1, "is larger than 1 MiB", "name a configuration file")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise _whole_file(path, line, problem, "save the file as UTF-8") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> GatewayConfig:
+    """The configuration that `text` says; `path` is what errors call it and where its paths start."""
+    try:
+        data = tomllib.loads(text)
+        positions = key_positions(text)
+    except ValueError as error:
+        raise _syntax_error(text, path, error) from None
+    except RecursionError:
+        raise _whole_file(path, 1, "is nested too deeply", "write values without nesting") from None
+    return _Reader(path, positions).config(data)
+
+
+def _whole_file(path: Path, line: int, problem: str, hint: str) -> ConfigError:
+    return ConfigError((Problem(line, None, path, "", problem, hint),))
+
+
+def _syntax_error(text: str, path: Path, error: ValueError) -> ConfigError:
+    what, _, where = str(error).partition(" (at ")
+    numbers = [int(digits) for digits in re.findall(r"\d{1,9}", where)]
+    line, column = numbers if len(numbers) == 2 else (max(1, len(text.splitlines())), None)
+    if text.startswith("\ufeff"):
+        return _whole_file(path, 1, "begins with a byte order mark", "save the file as UTF-8 without one")
+    hint = (
+        "each key and each [table] may stand there once; lists of streams are written [[stream]]"
+        if what.startswith("Cannot")
+        else 'write key = value, texts in "quotes"'
+    )
+    problem = what[:1].lower() + what[1:200] + (f" at column {column}" if column else "")
+    return ConfigError((Problem(line, column, path, "", problem, hint),))
+
+
+class _Reader:
+    """Goes through the tables once and keeps every problem instead of stopping at the first."""
+
+    def __init__(self, path: Path, positions: Mapping[KeyPath, Position]) -> None:
+        self._path = path
+        self._positions = positions
+        self._problems: list[Problem] = []
+
+    def config(self, data: dict[str, Any]) -> GatewayConfig:
+        sections: dict[str, Any] = {}
+        for key, value in data.items():
+            if key in _SECTIONS:
+                sections[key] = self._section(key, value)
+            elif key != "stream":
+                self._unknown_table(key, value)
+        streams = self._streams(data.get("stream", []))
+        if self._problems:
+            raise ConfigError(tuple(sorted(self._problems, key=lambda problem: problem.line)))
+        file = Path(self._path).absolute()
+        return GatewayConfig(
+            file=file, streams=tuple(StreamConfig(**stream) for stream in streams), **sections
+        )
+
+    def _section(self, section: str, table: Any) -> Any:
+        kind, checkers = _SECTIONS[section]
+        if not isinstance(table, dict):
+            hint = f"write [{section}] on a line of its own, and its keys below"
+            self._add((section,), section, f"{section} = {values.shown(table)} is not a table", hint)
+            return None
+        kept = self._table((section,), f"[{section}] ", table, checkers)
+        return kind(**kept)
+
+    def _streams(self, tables: Any) -> list[dict[str, Any]]:
+        if isinstance(tables, dict):
+            hint = "write [[stream]] in double brackets, once for each stream"
+            self._add(("stream",), "stream", "[stream] is one table where a list of streams belongs", hint)
+            tables = []
+        elif not isinstance(tables, list) or not tables:
+            hint = 'write [[stream]], and below it name = "can0" and source = "can:can0"'
+            self._add(("stream",), "stream", "there is no stream", hint)
+            tables = []
+        first_line: dict[str, int] = {}
+        streams = []
+        for index, table in enumerate(tables):
+            at: KeyPath = ("stream", index)
+            if not isinstance(table, dict):
+                self._add(
+                    at, "stream", f"stream {index + 1} is not a table", "write [[stream]] and its keys below"
+                )
+                continue
+            who = f"stream {values.shown(table['name'])}: " if "name" in table else f"stream {index + 1}: "
+            kept = self._table(at, who, table, _STREAM_KEYS)
+            for key, example in (("name", '"can0"'), ("source", '"can:can0"')):
+                if key not in table:
+                    self._add(at, key, f"{who}{key} is missing", f"write {key} = {example}")
+            if name := kept.get("name"):
+                if name in first_line:
+                    problem = f"{who}line {first_line[name]} has a stream of that name"
+                    self._add((*at, "name"), "name", problem, "give each stream its own")
+                first_line.setdefault(name, self._where((*at, "name"))[0])
+            # A period that was refused is not a period to reckon with.
+            if all(key in kept for key in ("block_ms", "segment_blocks") if key in table):
+                self._check_slot(at, who, kept)
+            streams.append(kept)
+        return streams
+
+    def _check_slot(self, at: KeyPath, who: str, kept: dict[str, Any]) -> None:
+        given = {key: kept[key] for key in ("block_ms", "segment_blocks") if key in kept}
+        periods = StreamConfig(name="", source="", **given)
+        block_ms, segment_blocks = periods.block_ms, periods.segment_blocks
+        if block_ms * segment_blocks >= SLOT_MS_MIN:
+            return
+        key = "segment_blocks" if "segment_blocks" in kept else "block_ms"
+        problem = (
+            f"{who}block_ms = {block_ms} and segment_blocks = {segment_blocks} give a key every "
+            f"{block_ms * segment_blocks} ms, and a stream's 2^30 keys would be used up this century"
+        )
+        hint = f"write segment_blocks = {-(-SLOT_MS_MIN // block_ms)} or more ({SLOT_MS_MIN} ms)"
+        self._add((*at, key), key, problem, hint)
+
+    def _table(
+        self, at: KeyPath, who: str, table: dict[str, Any], checkers: dict[str, values.Checker]
+    ) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in checkers:
+                self._add(
+                    (*at, key),
+                    key,
+                    f"{who}{values.key_shown(key)} is not known",
+                    _meant(key, value, at, checkers),
+                )
+                continue
+            try:
+                kept[key] = checkers[key](value, key)
+            except values.Refused as refused:
+                self._add(
+                    (*at, key), key, f"{who}{key} = {values.shown(value)} {refused.problem}", refused.hint
+                )
+        return kept
+
+    def _unknown_table(self, key: str, value: Any) -> None:
+        known = [*_SECTIONS, "stream"]
+        homes = [section for section, (_, checkers) in _SECTIONS.items() if key in checkers]
+        if homes and not isinstance(value, dict | list):
+            hint = f"it belongs below [{homes[0]}]"
+        elif near := difflib.get_close_matches(key[:64], known, n=1):
+            hint = "do you mean " + ("[[stream]]" if near[0] == "stream" else f"[{near[0]}]") + "?"
+        else:
+            hint = "there are " + ", ".join(f"[{section}]" for section in _SECTIONS) + " and [[stream]]"
+        self._add((key,), key, f"{values.key_shown(key)} is not known", hint)
+
+    def _add(self, at: KeyPath, key: str, problem: str, hint: str) -> None:
+        line, column = self._where(at)
+        self._problems.append(Problem(line, column, self._path, key, problem, hint))
+
+    def _where(self, at: KeyPath) -> Position:
+        while at and at not in self._positions:
+            at = at[:-1]
+        return self._positions.get(at, (1, 1))
+
+
+def _meant(key: str, value: object, at: KeyPath, checkers: dict[str, values.Checker]) -> str:
+    """What whoever wrote the unknown `key` may have had in mind."""
+    if found := same_in_another_unit(key, list(checkers)):
+        right, said_in = found
+        unit = unit_of(right) or ""
+        amount = whole_number(value, unit, said_in)
+        return f"say it in {UNIT_NAMES[unit]}: {right}" + (f" = {amount}" if amount is not None else "")
+    if near := difflib.get_close_matches(key[:64], list(checkers), n=1):
+        return f"do you mean {near[0]}?"
+    homes = [section for section, (_, keys) in _SECTIONS.items() if key in keys and section != at[0]]
+    if homes or (key in _STREAM_KEYS and at[0] != "stream"):
+        return "it belongs below " + (f"[{homes[0]}]" if homes else "[[stream]]")
+    return "known are " + ", ".join(checkers)

@@ -1,0 +1,98 @@
+"""The configuration file that `cpc init` writes: every key, its default, and what it is for.
+
+Runs on CPython; pure.  A test proves that what `template` writes loads, and gives the defaults of
+`gateway.config`.
+"""
+
+import re
+from collections.abc import Sequence
+
+_TEMPLATE = """\
+# Configuration of a CPChain gateway (TOML, UTF-8).
+#
+# Every quantity is a whole number in the unit that its key ends in: _ms milliseconds, _kib and _mib
+# 1,024 and 1,048,576 bytes, _ucpc millionths of a CPC. Paths are relative to the folder of this file.
+# A key that is left out has the value shown here, except name and source of a stream, which must be
+# there. `cpc` checks this file whenever it starts and names the line of whatever is wrong.
+
+[gateway]
+# How this gateway calls itself: 1 to 32 of a-z, 0-9, _ and -.
+name = {name}
+# The key that signs its anchors. Secret: who has this file can speak for this gateway. `cpc init` makes it.
+key_file = "gateway.key"
+
+[spool]
+# Where records wait until they are stored and anchored. Once here, a power cut loses none of them.
+path = "spool"
+# Room it may take. A chain that cannot be reached fills it; when it is full, ingest stops and says so.
+size_max_mib = 1024
+# Room it must leave on the disk for everything else.
+disk_free_min_mib = 64
+
+[store]
+# Where sealed chunks are kept. They are encrypted: this folder may be copied anywhere.
+path = "store"
+# Chunks at least this large become files of their own; smaller ones lie in the index.
+file_size_min_kib = 64
+
+[chain]
+# A node of the main chain. The gateway does not trust it: every answer is proven.
+node_url = {node_url}
+# Which chain: its name and first validators. `cpc node dev` writes one for a chain of your own.
+genesis = {genesis}
+# What an anchor may cost, in millionths of a CPC. 0: use the free quota first, then the chain's minimum.
+fee_ucpc = 0
+# How often the node is asked whether an anchor is final.
+poll_ms = 500
+# How long the node may take for one answer.
+timeout_ms = 10000
+
+# One [[stream]] for each source of records; add as many as you have.
+[[stream]]
+# Part of the name of every record, for ever: 1 to 32 of a-z, 0-9, _ and -, and different for each stream.
+name = {stream}
+# Where records come from:
+#   "can:can0"  "can:can0?fd=1"    a CAN bus of Linux
+#   "can+udp:239.74.163.2"         CAN over UDP multicast
+#   "replay:trip.trc?speed=1"      a trace file; speed=max: as fast as it goes
+#   "sim:car"                      a simulated car, for a first try
+source = {source}
+# What the frames mean: DBC files, for `cpc tail`, `cpc export` and whoever reads. Records stay raw.
+dbc = {dbc}
+# T: records of this long form one block, compressed and chained to the block before.
+block_ms = 1000
+# e: this many blocks are sealed with one key. Grants are whole segments: here 5 seconds. T times e must
+# be at least 4000 ms, so that the keys of a stream last beyond the year 2100.
+segment_blocks = 5
+# u: this many segments are anchored by one transaction: here, one a minute.
+upload_segments = 12
+# Records that may wait in memory between the source and the spool.
+queue_max = 10000
+# What happens when more wait. "drop-newest": they are dropped, and a gap record says how many.
+on_overflow = "drop-newest"
+"""
+
+
+def template(
+    *,
+    name: str = "gateway",
+    node_url: str = "http://127.0.0.1:7545",
+    genesis: str = "genesis.cbor",
+    stream: str = "can0",
+    source: str = "sim:car",
+    dbc: Sequence[str] = (),
+) -> str:
+    """A commented configuration with one stream.  It checks no value: `gateway.config.parse` does."""
+    return _TEMPLATE.format(
+        name=_quoted(name),
+        node_url=_quoted(node_url),
+        genesis=_quoted(genesis),
+        stream=_quoted(stream),
+        source=_quoted(source),
+        dbc="[" + ", ".join(map(_quoted, dbc)) + "]",
+    )
+
+
+def _quoted(text: str) -> str:
+    """`text` as a TOML basic string."""
+    return '"' + re.sub(r'[\x00-\x1f"\\\x7f]', lambda match: f"\\u{ord(match[0]):04x}", text) + '"'
