@@ -40,14 +40,14 @@ def _child(key: bytes, bit: int) -> bytes:
 
 
 def cover_seed_count_max(leaf_count: int) -> int:
-    """The most seeds that the cover of any `leaf_count` consecutive leaves has.
+    """The most seeds that a cover of `leaf_count` consecutive leaves, or fewer, can have.
 
     1 for one leaf, and at most 2 log2(n) for n >= 2.  Proof: from left to right the subtrees of a
     canonical cover first strictly grow, then strictly shrink, the largest size standing at most twice
     (two equal ones that are not siblings; two growing neighbours of equal size would be siblings or leave
     room for a larger one).  So 2k seeds hold at least 2(1 + 2 + ... + 2^(k-1)) = 2^(k+1) - 2 leaves, and
-    2k+1 seeds at least 2^(k+1) - 2 + 2^k = 3 * 2^k - 2.  Turned around, that is what is computed here;
-    both bounds are reached.
+    2k+1 seeds at least 2^(k+1) - 2 + 2^k = 3 * 2^k - 2.  Turned around, that is what is computed here.
+    Both are reached, by the leaves 1..2^(k+1) - 2 and 1..3 * 2^k - 2.
     """
     even = 2 * (((leaf_count + 2) // 2).bit_length() - 1)
     odd = 2 * (((leaf_count + 2) // 3).bit_length() - 1) + 1
