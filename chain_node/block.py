@@ -1,0 +1,312 @@
+"""Blocks, votes for them, and the certificate that makes a block final.
+
+Runs on CPython.  A block's hash is SHA-256 of its header, a CBOR map:
+
+    1 version     2 chain id   3 height     4 round           5 parent hash   6 time_ms
+    7 proposer    8 tx_count   9 tx_root   10 receipts_root  11 state_root   12 validators_hash
+
+The two roots of lists are RFC 9162 trees over the transactions' and the receipts' bytes.  `tx_count` is
+there because such a root alone does not fix how many leaves it has, and so not which leaf is which.
+`state_root` is the Merkle map after the block.  The genesis is block 0: its hash, the chain id, is the
+parent of block 1.
+
+A vote is a COSE_Sign1 of type "cpc/vote".  A certificate carries only the 64-byte signatures of the
+COMMIT votes of `quorum.size(n)` or more distinct validators, in the order of their indexes; who
+checks it builds what each of them must have signed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from hashlib import sha256
+
+from chain_node import quorum
+from chain_node.errors import CertificateError, Refused, WireError
+from chain_node.fields import (
+    KEY_SIZE,
+    SIGNATURE_SIZE,
+    Fields,
+    check_blob,
+    check_integer,
+    read,
+)
+from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
+from puf import cbor, cose, merkle_tree
+from puf.ed25519 import SigningKey, verify
+from puf.errors import DecodeError, SignatureError
+
+VOTE_TYP = "cpc/vote"
+HEADER_VERSION = 1
+HEADER_SIZE_MAX = 512
+BLOCK_SIZE_MAX = 1 << 24
+"""Bytes of the longest block of any chain."""
+BLOCK_TX_LIMIT = 20_000
+VALIDATORS_MAX = 100
+CERTIFICATE_SIZE_MAX = 128 + 80 * VALIDATORS_MAX
+VOTE_SIZE_MAX = 512
+NO_PROPOSER = bytes(KEY_SIZE)
+"""The proposer of an impeachment block, which nobody proposed and nobody is paid for."""
+
+
+def validators_hash(validators: Sequence[bytes]) -> bytes:
+    """SHA-256 over the CBOR list of the validators' public keys, in the order of their indexes."""
+    return sha256(cbor.encode(list(validators))).digest()
+
+
+def list_root(items: Sequence[bytes]) -> bytes:
+    """The RFC 9162 root over these bytes, one leaf each."""
+    return merkle_tree.root([merkle_tree.leaf_hash(item) for item in items])
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a certificate signs, through its hash."""
+
+    chain_id: bytes
+    height: int
+    """1 for the first block after the genesis."""
+    round: int
+    """0 for a proposer's block, from 1 on an impeachment round."""
+    parent_hash: bytes
+    """Hash of the block before; of block 1 it is the chain id."""
+    time_ms: int
+    """Unix milliseconds; always later than the parent's, whatever the proposer's clock does."""
+    proposer: bytes
+    """Public key of the account that gets the fees; NO_PROPOSER in an impeachment block."""
+    tx_count: int
+    tx_root: bytes
+    receipts_root: bytes
+    state_root: bytes
+    validators_hash: bytes
+    """Of the validators that certify this block."""
+    version: int = HEADER_VERSION
+    data: bytes = field(init=False, repr=False, compare=False)
+    """The header's bytes."""
+    block_hash: bytes = field(init=False, compare=False)
+    """SHA-256 of `data`: the block's name."""
+
+    def __post_init__(self) -> None:
+        data = cbor.encode(
+            {
+                1: self.version,
+                2: self.chain_id,
+                3: self.height,
+                4: self.round,
+                5: self.parent_hash,
+                6: self.time_ms,
+                7: self.proposer,
+                8: self.tx_count,
+                9: self.tx_root,
+                10: self.receipts_root,
+                11: self.state_root,
+                12: self.validators_hash,
+            }
+        )
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "block_hash", sha256(data).digest())
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Header":
+        """Raises WireError."""
+        return cls.from_value(read(data, "header", HEADER_SIZE_MAX))
+
+    @classmethod
+    def from_value(cls, value: object) -> "Header":
+        """The header that a decoded CBOR value is.  Raises WireError."""
+        fields = Fields(value, "header")
+        header = cls(
+            version=fields.integer(1, "version", HEADER_VERSION, HEADER_VERSION),
+            chain_id=fields.blob(2, "chain id"),
+            height=fields.integer(3, "height", 1),
+            round=fields.integer(4, "round"),
+            parent_hash=fields.blob(5, "parent hash"),
+            time_ms=fields.integer(6, "time_ms"),
+            proposer=fields.blob(7, "proposer", KEY_SIZE),
+            tx_count=fields.integer(8, "tx_count", 0, BLOCK_TX_LIMIT),
+            tx_root=fields.blob(9, "tx_root"),
+            receipts_root=fields.blob(10, "receipts_root"),
+            state_root=fields.blob(11, "state_root"),
+            validators_hash=fields.blob(12, "validators_hash"),
+        )
+        fields.done()
+        return header
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A header and the transactions under its `tx_root`, in order.  CBOR: [header, [bytes of each]]."""
+
+    header: Header
+    transactions: tuple[Transaction, ...]
+
+    def encode(self) -> bytes:
+        """The block's bytes."""
+        return cbor.encode([cbor.decode(self.header.data), [tx.data for tx in self.transactions]])
+
+    @classmethod
+    def decode(cls, data: bytes, known: Mapping[bytes, Transaction] | None = None) -> "Block":
+        """The block that `data` is; its transactions' signatures and its `tx_root` hold.
+
+        known: transactions by hash, whose signatures were checked before and are not checked again.
+        Raises WireError.
+        """
+        value = read(data, "block", BLOCK_SIZE_MAX)
+        if not isinstance(value, list) or len(value) != 2:
+            raise WireError("block", "it is not a list of header and transactions")
+        header = Header.from_value(value[0])
+        items = value[1]
+        if not isinstance(items, list) or len(items) != header.tx_count:
+            raise WireError("block", f"its transactions are not a list of {header.tx_count}")
+        transactions = []
+        for index, item in enumerate(items):
+            if not isinstance(item, bytes) or len(item) > TX_SIZE_LIMIT:
+                raise WireError("block", f"transaction {index} is not at most {TX_SIZE_LIMIT} bytes")
+            try:
+                transaction = (known or {}).get(transaction_hash(item)) or Transaction.decode(item)
+            except Refused as error:
+                raise WireError("block", f"transaction {index}: {error}") from None
+            transactions.append(transaction)
+        if list_root(items) != header.tx_root:
+            raise WireError("block", "its transactions are not those of the header's tx_root")
+        return cls(header, tuple(transactions))
+
+
+class Phase(IntEnum):
+    """The two votes of a round."""
+
+    PREPARE = 1
+    COMMIT = 2
+
+
+def vote_payload(chain_id: bytes, height: int, round_: int, phase: Phase, block_hash: bytes) -> bytes:
+    """What a vote signs, inside its COSE_Sign1: 1 chain id, 2 height, 3 round, 4 phase, 5 block hash."""
+    return cbor.encode({1: chain_id, 2: height, 3: round_, 4: int(phase), 5: block_hash})
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One validator's word for one block in one round and phase.  Made by `sign` or `decode`."""
+
+    voter: bytes
+    """The validator's public key."""
+    chain_id: bytes
+    height: int
+    round: int
+    phase: Phase
+    block_hash: bytes
+    data: bytes = field(repr=False)
+    """The bytes that travel: a COSE_Sign1."""
+
+    @property
+    def signature(self) -> bytes:
+        """The 64 bytes that a certificate carries: the last ones of a COSE_Sign1."""
+        return self.data[-SIGNATURE_SIZE:]
+
+    @classmethod
+    def sign(
+        cls, key: SigningKey, chain_id: bytes, height: int, round_: int, phase: Phase, block_hash: bytes
+    ) -> "Vote":
+        """A vote of `key`.  Persist it before anyone sees it."""
+        data = cose.sign1(VOTE_TYP, vote_payload(chain_id, height, round_, phase, block_hash), key)
+        return cls(key.public, chain_id, height, round_, phase, block_hash, data)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Vote":
+        """The vote that `data` is, its signature checked; whether the voter is a validator is not.
+
+        Raises WireError.
+        """
+        try:
+            signed = cose.open1(data, VOTE_TYP, size_max=VOTE_SIZE_MAX)
+        except (DecodeError, SignatureError) as error:
+            raise WireError("vote", str(error)) from None
+        fields = Fields(read(signed.payload, "vote", VOTE_SIZE_MAX), "vote")
+        vote = cls(
+            voter=signed.kid,
+            chain_id=fields.blob(1, "chain id"),
+            height=fields.integer(2, "height", 1),
+            round=fields.integer(3, "round"),
+            phase=Phase(fields.integer(4, "phase", Phase.PREPARE, Phase.COMMIT)),
+            block_hash=fields.blob(5, "block hash"),
+            data=data,
+        )
+        fields.done()
+        return vote
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Proof that a block is final.  CBOR map: 1 height, 2 round, 3 block hash, 4 [[index, signature]].
+
+    `round` is that of the votes; it may be later than the header's, when a block is decided after all.
+    """
+
+    height: int
+    round: int
+    block_hash: bytes
+    signatures: tuple[tuple[int, bytes], ...]
+    """(index of the validator, its signature on its COMMIT vote), by rising index."""
+
+    def encode(self) -> bytes:
+        """The certificate's bytes."""
+        pairs = [[index, signature] for index, signature in self.signatures]
+        return cbor.encode({1: self.height, 2: self.round, 3: self.block_hash, 4: pairs})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Certificate":
+        """The certificate that `data` is; nothing of it is verified yet.  Raises WireError."""
+        what = "certificate"
+        fields = Fields(read(data, what, CERTIFICATE_SIZE_MAX), what)
+        height = fields.integer(1, "height", 1)
+        round_ = fields.integer(2, "round")
+        block_hash = fields.blob(3, "block hash")
+        pairs = fields.items(4, "signatures", VALIDATORS_MAX)
+        fields.done()
+        signatures = []
+        for pair in pairs:
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise WireError(what, "a signature is not a list of index and bytes")
+            index = check_integer(pair[0], what, "the index of a validator", 0, VALIDATORS_MAX - 1)
+            signatures.append((index, check_blob(pair[1], what, "a signature", SIGNATURE_SIZE)))
+        return cls(height, round_, block_hash, tuple(signatures))
+
+    def verify(self, chain_id: bytes, validators: Sequence[bytes]) -> None:
+        """Check that a quorum of distinct `validators`, and nobody else, committed this block on this chain.
+
+        Every signature must hold, also those beyond the quorum.  Raises CertificateError, which says
+        which signature is wrong and whose it should be.
+        """
+        previous = -1
+        payload = vote_payload(chain_id, self.height, self.round, Phase.COMMIT, self.block_hash)
+        for position, (index, signature) in enumerate(self.signatures, 1):
+            if index == previous:
+                raise self._error(f"signature {position} is by validator {index}, who has signed already")
+            if index < previous:
+                raise self._error(f"signature {position} is not in the order of the validators' indexes")
+            if index >= len(validators):
+                raise self._error(
+                    f"signature {position} is by validator {index}; this chain has {len(validators)}, from 0"
+                )
+            key = validators[index]
+            if not verify(key, cose.sig_structure(VOTE_TYP, key, payload), signature):
+                raise self._error(
+                    f"signature {position} is not by key {key.hex()}, validator {index} of this chain: "
+                    "a stranger signed, or something else was signed"
+                )
+            previous = index
+        needed = quorum.size(len(validators))
+        if len(self.signatures) < needed:
+            raise self._error(f"{len(self.signatures)} of {len(validators)} validators signed, {needed} must")
+
+    def _error(self, why: str) -> CertificateError:
+        return CertificateError(self.height, why)
+
+
+def certify(votes: Sequence[Vote], validators: Sequence[bytes]) -> Certificate:
+    """The certificate that these COMMIT votes for one block make.
+
+    Takes each validator's first vote; whether they suffice is `Certificate.verify`'s to say.
+    """
+    by_index = {validators.index(vote.voter): vote.signature for vote in reversed(votes)}
+    first = votes[0]
+    return Certificate(first.height, first.round, first.block_hash, tuple(sorted(by_index.items())))

@@ -1,0 +1,141 @@
+"""Entries of the state: under which key they stand, and what their bytes say.
+
+Runs on CPython.  Keys are CBOR lists that begin with the kind of the entry, so no two kinds can meet:
+
+    ["account", public key]         1 balance_ucpc   2 nonce   3 quota_day   4 quota_used
+    ["anchor", stream, upload]      1 chunk_count   2 cipher_root   3 plain_root   4 manifest_hash
+                                    5 tx hash   6 height
+    ["stream", stream]              1 owner   2 last upload
+
+A light client reads them with a proof against a header's `state_root`.
+"""
+
+from dataclasses import dataclass
+
+from chain_node.fields import KEY_SIZE, Fields, read
+from chain_node.transaction import SUPPLY_UCPC, Anchor
+from puf import cbor
+
+ENTRY_SIZE_MAX = 1024
+
+
+def account_key(public: bytes) -> bytes:
+    """Where the account of this public key stands."""
+    return cbor.encode(["account", public])
+
+
+def anchor_key(stream: bytes, upload: int) -> bytes:
+    """Where the anchor of this upload stands."""
+    return cbor.encode(["anchor", stream, upload])
+
+
+def stream_key(stream: bytes) -> bytes:
+    """Where it stands whose stream this is."""
+    return cbor.encode(["stream", stream])
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the ledger keeps of a key that was ever paid.  An account that is absent is `Account()`."""
+
+    balance_ucpc: int = 0
+    nonce: int = 0
+    """The nonce that its next transaction must have."""
+    quota_day: int = 0
+    """The UTC day (Unix time / 86,400 s) of its last free transaction."""
+    quota_used: int = 0
+    """How many free transactions it had on that day."""
+
+    def encode(self) -> bytes:
+        """The entry's bytes."""
+        return cbor.encode({1: self.balance_ucpc, 2: self.nonce, 3: self.quota_day, 4: self.quota_used})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Account":
+        """Raises WireError."""
+        fields = Fields(read(data, "account", ENTRY_SIZE_MAX), "account")
+        account = cls(
+            balance_ucpc=fields.integer(1, "balance_ucpc", 0, SUPPLY_UCPC),
+            nonce=fields.integer(2, "nonce"),
+            quota_day=fields.integer(3, "quota_day"),
+            quota_used=fields.integer(4, "quota_used"),
+        )
+        fields.done()
+        return account
+
+    def quota_used_on(self, day: int) -> int:
+        """How many free transactions count against the quota of this UTC day."""
+        return self.quota_used if self.quota_day == day else 0
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorEntry:
+    """An anchor as it stands in the state, never to change, and where it came from."""
+
+    chunk_count: int
+    cipher_root: bytes
+    plain_root: bytes
+    manifest_hash: bytes
+    tx_hash: bytes
+    """The transaction that anchored it."""
+    height: int
+    """The block that transaction is in."""
+
+    def is_of(self, anchor: Anchor) -> bool:
+        """Whether this is what `anchor` says."""
+        return (self.chunk_count, self.cipher_root, self.plain_root, self.manifest_hash) == (
+            anchor.chunk_count,
+            anchor.cipher_root,
+            anchor.plain_root,
+            anchor.manifest_hash,
+        )
+
+    def encode(self) -> bytes:
+        """The entry's bytes."""
+        return cbor.encode(
+            {
+                1: self.chunk_count,
+                2: self.cipher_root,
+                3: self.plain_root,
+                4: self.manifest_hash,
+                5: self.tx_hash,
+                6: self.height,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "AnchorEntry":
+        """Raises WireError."""
+        fields = Fields(read(data, "anchor entry", ENTRY_SIZE_MAX), "anchor entry")
+        entry = cls(
+            chunk_count=fields.integer(1, "chunk_count", 1),
+            cipher_root=fields.blob(2, "cipher_root"),
+            plain_root=fields.blob(3, "plain_root"),
+            manifest_hash=fields.blob(4, "manifest_hash"),
+            tx_hash=fields.blob(5, "tx hash"),
+            height=fields.integer(6, "height", 1),
+        )
+        fields.done()
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """Whose stream it is, and how far it has come."""
+
+    owner: bytes
+    """Public key of the account that anchored to it first."""
+    last_upload: int
+    """Index of the last upload that is anchored; the next one must be greater."""
+
+    def encode(self) -> bytes:
+        """The entry's bytes."""
+        return cbor.encode({1: self.owner, 2: self.last_upload})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "StreamEntry":
+        """Raises WireError."""
+        fields = Fields(read(data, "stream entry", ENTRY_SIZE_MAX), "stream entry")
+        entry = cls(owner=fields.blob(1, "owner", KEY_SIZE), last_upload=fields.integer(2, "last upload"))
+        fields.done()
+        return entry

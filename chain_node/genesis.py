@@ -1,0 +1,114 @@
+"""The genesis: what a chain is before its first block, and the name it goes by.
+
+Runs on CPython.  SHA-256 of its bytes is the chain id; whoever knows that needs to trust nobody about
+anything else.  A CBOR map:
+
+    1 version   2 name   3 time_ms   4 validators   5 balances   6 fee_min_ucpc
+    7 free_tx_per_day    8 block_period_ms   9 block_tx_max     10 tx_size_max
+
+Balances are [[public key, ucpc], ...] by rising key and make up the whole supply.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from chain_node.block import BLOCK_TX_LIMIT, VALIDATORS_MAX, validators_hash
+from chain_node.errors import WireError
+from chain_node.fields import KEY_SIZE, Fields, check_blob, check_integer, read
+from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
+from puf import cbor
+
+GENESIS_VERSION = 1
+GENESIS_SIZE_MAX = 1 << 20
+BALANCES_MAX = 10_000
+NAME_SIZE_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """What every node and every light client of a chain must have the same bytes of."""
+
+    name: str
+    """For people, such as "dev"."""
+    time_ms: int
+    """Unix milliseconds; block 1 is later."""
+    validators: tuple[bytes, ...]
+    """Public keys; a validator's index is its place here."""
+    balances: tuple[tuple[bytes, int], ...]
+    """(public key, ucpc) by rising key; together the whole supply of 1,000,000,000 CPC."""
+    fee_min_ucpc: int
+    """The least fee of a transaction that does not use its account's free quota."""
+    free_tx_per_day: int
+    """Free transactions of an account that holds money, each UTC day of the chain's time."""
+    block_period_ms: int
+    """The time between blocks while there are transactions."""
+    block_tx_max: int
+    """Transactions in a block."""
+    tx_size_max: int
+    """Bytes of a transaction."""
+    version: int = GENESIS_VERSION
+    data: bytes = field(init=False, repr=False, compare=False)
+    """The genesis's bytes."""
+    chain_id: bytes = field(init=False, compare=False)
+    """SHA-256 of `data`."""
+    validators_hash: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        data = cbor.encode(
+            {
+                1: self.version,
+                2: self.name,
+                3: self.time_ms,
+                4: list(self.validators),
+                5: [[key, amount_ucpc] for key, amount_ucpc in self.balances],
+                6: self.fee_min_ucpc,
+                7: self.free_tx_per_day,
+                8: self.block_period_ms,
+                9: self.block_tx_max,
+                10: self.tx_size_max,
+            }
+        )
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "chain_id", sha256(data).digest())
+        object.__setattr__(self, "validators_hash", validators_hash(self.validators))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Genesis":
+        """Raises WireError for anything that no chain can begin with."""
+        what = "genesis"
+        fields = Fields(read(data, what, GENESIS_SIZE_MAX), what)
+        version = fields.integer(1, "version", GENESIS_VERSION, GENESIS_VERSION)
+        name = fields.text(2, "name", NAME_SIZE_MAX)
+        time_ms = fields.integer(3, "time_ms")
+        validators = [
+            check_blob(key, what, "a validator's key", KEY_SIZE)
+            for key in fields.items(4, "validators", VALIDATORS_MAX)
+        ]
+        balances = []
+        for pair in fields.items(5, "balances", BALANCES_MAX):
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise WireError(what, "a balance is not a list of key and amount")
+            key = check_blob(pair[0], what, "the key of a balance", KEY_SIZE)
+            balances.append((key, check_integer(pair[1], what, "a balance", 1, SUPPLY_UCPC)))
+        genesis = cls(
+            version=version,
+            name=name,
+            time_ms=time_ms,
+            validators=tuple(validators),
+            balances=tuple(balances),
+            fee_min_ucpc=fields.integer(6, "fee_min_ucpc", 1, SUPPLY_UCPC),
+            free_tx_per_day=fields.integer(7, "free_tx_per_day"),
+            block_period_ms=fields.integer(8, "block_period_ms", 1),
+            block_tx_max=fields.integer(9, "block_tx_max", 1, BLOCK_TX_LIMIT),
+            tx_size_max=fields.integer(10, "tx_size_max", 256, TX_SIZE_LIMIT),
+        )
+        fields.done()
+        if not validators or len(set(validators)) != len(validators):
+            raise WireError(what, "its validators are none, or one of them twice")
+        keys = [key for key, _ in balances]
+        if keys != sorted(set(keys)):
+            raise WireError(what, "its balances are not by rising key")
+        total_ucpc = sum(amount_ucpc for _, amount_ucpc in balances)
+        if total_ucpc != SUPPLY_UCPC:
+            raise WireError(what, f"its balances are {total_ucpc} ucpc, not the supply of {SUPPLY_UCPC}")
+        return genesis

@@ -1,0 +1,297 @@
+"""The ledger: what a transaction does to the state, and what a block makes of its parent's.
+
+Runs on CPython.  Pure: state, transactions and a block's place in; receipts and a new root out.  Read
+`apply` first.  A transaction either cannot enter a block at all (`admit` refuses it; nothing is paid,
+its nonce stays free), or it enters: its nonce is used, its fee is the proposer's, and a receipt says
+whether it had its effect.  Money is only ever moved, so its sum stays the supply of the genesis.
+
+The free quota: an account that holds money has `free_tx_per_day` transactions with fee 0 each UTC day
+of block time.  The chain's time never runs backwards, so no clock gives a day's quota twice.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from chain_node.block import NO_PROPOSER, Block, Header, list_root
+from chain_node.entry import Account, AnchorEntry, StreamEntry
+from chain_node.errors import IllicitBlock, Refused
+from chain_node.genesis import Genesis
+from chain_node.reason import Reason
+from chain_node.state import Overlay, State
+from chain_node.transaction import Anchor, Receipt, Transaction, Transfer
+from puf.merkle_map import EMPTY, MerkleMap
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The block that the next one continues; at the beginning, the genesis."""
+
+    height: int
+    block_hash: bytes
+    time_ms: int
+    state_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the chain a block stands: all of it that its transactions can notice."""
+
+    genesis: Genesis
+    """The rules."""
+    height: int
+    time_ms: int
+    proposer: bytes
+    """Public key of the account that gets the fees; NO_PROPOSER in a block without transactions."""
+
+
+def apply(state: State, transaction: Transaction, place: Place) -> Receipt:
+    """Let one transaction of a block have its effect on `state`.
+
+    Raises Refused when it cannot stand in a block; the state is then unchanged.
+    """
+    admit(state, transaction, place)
+    sender = state.account(transaction.sender)
+    if transaction.fee_ucpc == 0:
+        day = place.time_ms // DAY_MS
+        sender = replace(sender, quota_day=day, quota_used=sender.quota_used_on(day) + 1)
+    state.set_account(
+        transaction.sender,
+        replace(sender, nonce=sender.nonce + 1, balance_ucpc=sender.balance_ucpc - transaction.fee_ucpc),
+    )
+    if transaction.fee_ucpc:
+        _credit(state, place.proposer, transaction.fee_ucpc)
+    reason = Reason.APPLIED
+    try:
+        take_effect(state, transaction, place)
+    except Refused as error:
+        reason = error.reason
+    return Receipt(transaction.tx_hash, reason, transaction.fee_ucpc)
+
+
+def admit(state: State, transaction: Transaction, place: Place, nonce: int | None = None) -> None:
+    """Check that a transaction may enter the block at `place`.  Raises Refused.
+
+    nonce: what its nonce must be; the pool, which holds several of one account, asks with each one's own.
+    """
+    genesis, account = place.genesis, state.account(transaction.sender)
+    if transaction.chain_id != genesis.chain_id:
+        raise Refused(
+            Reason.WRONG_CHAIN,
+            f"signed for chain {transaction.chain_id.hex()}, this is {genesis.chain_id.hex()}",
+        )
+    if len(transaction.data) > genesis.tx_size_max:
+        raise Refused(
+            Reason.TOO_LARGE, f"{len(transaction.data)} bytes; this chain takes {genesis.tx_size_max}"
+        )
+    if transaction.valid_until is not None and place.height > transaction.valid_until:
+        raise Refused(
+            Reason.EXPIRED, f"valid until block {transaction.valid_until}, the next is {place.height}"
+        )
+    expected = account.nonce if nonce is None else nonce
+    if transaction.nonce < expected:
+        raise Refused(Reason.NONCE_USED, f"nonce {transaction.nonce} is used; the next is {expected}")
+    if transaction.nonce > expected:
+        raise Refused(
+            Reason.NONCE_AHEAD, f"nonce {transaction.nonce} comes too early; the next is {expected}"
+        )
+    if transaction.fee_ucpc == 0:
+        _admit_free(account, place)
+    elif transaction.fee_ucpc < genesis.fee_min_ucpc:
+        raise Refused(
+            Reason.FEE_TOO_LOW,
+            f"a fee of {transaction.fee_ucpc} ucpc; the least is {genesis.fee_min_ucpc}, or 0 for a free one",
+        )
+    elif transaction.fee_ucpc > account.balance_ucpc:
+        raise Refused(
+            Reason.FEE_NOT_COVERED,
+            f"the fee of {transaction.fee_ucpc} ucpc is more than the balance of {account.balance_ucpc}",
+        )
+
+
+def _admit_free(account: Account, place: Place) -> None:
+    if account.balance_ucpc == 0:
+        raise Refused(Reason.ACCOUNT_UNKNOWN, "only an account that holds money has free transactions")
+    if account.quota_used_on(place.time_ms // DAY_MS) >= place.genesis.free_tx_per_day:
+        raise Refused(
+            Reason.QUOTA_USED_UP,
+            f"all {place.genesis.free_tx_per_day} free transactions of this UTC day are used; "
+            f"pay a fee of at least {place.genesis.fee_min_ucpc} ucpc, or wait",
+        )
+
+
+def take_effect(state: State, transaction: Transaction, place: Place) -> None:
+    """What the body says, once fee and nonce are settled.
+
+    Raises Refused with a reason from 32 on; the state is then unchanged.
+    """
+    body = transaction.body
+    if isinstance(body, Transfer):
+        _transfer(state, transaction.sender, body)
+    else:
+        _anchor(state, transaction, body, place.height)
+
+
+def _transfer(state: State, payer: bytes, body: Transfer) -> None:
+    account = state.account(payer)
+    if body.amount_ucpc > account.balance_ucpc:
+        raise Refused(
+            Reason.BALANCE_TOO_LOW,
+            f"{body.amount_ucpc} ucpc are more than the {account.balance_ucpc} that are left after the fee",
+        )
+    state.set_account(payer, replace(account, balance_ucpc=account.balance_ucpc - body.amount_ucpc))
+    _credit(state, body.to, body.amount_ucpc)
+
+
+def _anchor(state: State, transaction: Transaction, body: Anchor, height: int) -> None:
+    stream, name = state.stream(body.stream), body.stream.hex()
+    if stream and stream.owner != transaction.sender:
+        raise Refused(Reason.STREAM_OF_ANOTHER, f"stream {name} belongs to key {stream.owner.hex()}")
+    present = state.anchor(body.stream, body.upload)
+    if present and present.is_of(body):
+        raise Refused(
+            Reason.ANCHOR_KNOWN, f"upload {body.upload} of stream {name} is anchored already, as it is"
+        )
+    if present:
+        raise Refused(
+            Reason.ANCHOR_CONFLICT,
+            f"upload {body.upload} of stream {name} is anchored with other content, which never changes",
+        )
+    if stream and body.upload <= stream.last_upload:
+        raise Refused(
+            Reason.ANCHOR_BEHIND,
+            f"stream {name} is anchored up to upload {stream.last_upload}; {body.upload} comes too late",
+        )
+    state.set_stream(body.stream, StreamEntry(transaction.sender, body.upload))
+    entry = AnchorEntry(
+        chunk_count=body.chunk_count,
+        cipher_root=body.cipher_root,
+        plain_root=body.plain_root,
+        manifest_hash=body.manifest_hash,
+        tx_hash=transaction.tx_hash,
+        height=height,
+    )
+    state.set_anchor(body.stream, body.upload, entry)
+
+
+def _credit(state: State, public: bytes, amount_ucpc: int) -> None:
+    account = state.account(public)
+    state.set_account(public, replace(account, balance_ucpc=account.balance_ucpc + amount_ucpc))
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What came of executing transactions on a parent's state."""
+
+    transactions: tuple[Transaction, ...]
+    receipts: tuple[Receipt, ...]
+    """One for each transaction, in their order."""
+    refused: tuple[tuple[Transaction, Refused], ...]
+    """Those that could not stand in the block and are not in it."""
+    state_root: bytes
+    nodes_added: dict[bytes, bytes]
+    """Write these with the block: the new root needs them."""
+    nodes_stale: frozenset[bytes]
+    """The new root does not need these; delete them once no reader needs the parent's."""
+
+
+def execute(
+    read_node: Callable[[bytes], bytes], parent: Head, place: Place, transactions: Iterable[Transaction]
+) -> Execution:
+    """Execute these transactions in their order; those that cannot stand are left out and named.
+
+    read_node: node bytes of a hash, KeyError when there is none.  Raises NodeMissing.
+    """
+    nodes = Overlay(read_node)
+    entries = MerkleMap(nodes, parent.state_root)
+    state = State(entries)
+    done: list[Transaction] = []
+    receipts: list[Receipt] = []
+    refused: list[tuple[Transaction, Refused]] = []
+    for transaction in transactions:
+        try:
+            receipts.append(apply(state, transaction, place))
+            done.append(transaction)
+        except Refused as error:
+            refused.append((transaction, error))
+    root = state.commit()
+    return Execution(
+        tuple(done), tuple(receipts), tuple(refused), root, dict(nodes), frozenset(entries.stale)
+    )
+
+
+def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> Block:
+    """The block that an execution makes."""
+    header = Header(
+        chain_id=place.genesis.chain_id,
+        height=place.height,
+        round=round_,
+        parent_hash=parent.block_hash,
+        time_ms=place.time_ms,
+        proposer=place.proposer,
+        tx_count=len(execution.transactions),
+        tx_root=list_root([transaction.data for transaction in execution.transactions]),
+        receipts_root=list_root([receipt.encode() for receipt in execution.receipts]),
+        state_root=execution.state_root,
+        validators_hash=place.genesis.validators_hash,
+    )
+    return Block(header, execution.transactions)
+
+
+def check_block(
+    read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis, block: Block
+) -> Execution:
+    """Execute somebody's block and hold the result against its header.
+
+    Raises IllicitBlock, which says what is not as it must be; NodeMissing.
+    """
+    header = block.header
+    for is_right, why in (
+        (header.chain_id == genesis.chain_id, "it is of another chain"),
+        (header.height == parent.height + 1, f"it does not follow block {parent.height}"),
+        (header.parent_hash == parent.block_hash, f"its parent is not {parent.block_hash.hex()}"),
+        (header.time_ms > parent.time_ms, f"its time is not later than its parent's {parent.time_ms} ms"),
+        (header.validators_hash == genesis.validators_hash, "its validators are not this chain's"),
+        (
+            len(block.transactions) <= genesis.block_tx_max,
+            f"it has more than {genesis.block_tx_max} transactions",
+        ),
+        (
+            header.proposer != NO_PROPOSER or not block.transactions,
+            "nobody proposed it, and it has transactions",
+        ),
+    ):
+        if not is_right:
+            raise IllicitBlock(header.height, why)
+    place = Place(genesis, header.height, header.time_ms, header.proposer)
+    execution = execute(read_node, parent, place, block.transactions)
+    for transaction, error in execution.refused:
+        raise IllicitBlock(header.height, f"transaction {transaction.tx_hash.hex()}: {error}")
+    made = block_of(parent, place, header.round, execution).header
+    if made != header:
+        names = ("tx_count", "tx_root", "receipts_root", "state_root")
+        wrong = [name for name in names if getattr(made, name) != getattr(header, name)]
+        raise IllicitBlock(header.height, f"{', '.join(wrong)} not what its transactions make of its parent")
+    return execution
+
+
+def genesis_execution(genesis: Genesis) -> tuple[Head, Execution]:
+    """The state that a chain begins with, and the head that block 1 continues."""
+    nodes: dict[bytes, bytes] = {}
+    entries = MerkleMap(nodes, EMPTY)
+    state = State(entries)
+    for public, amount_ucpc in genesis.balances:
+        state.set_account(public, Account(balance_ucpc=amount_ucpc))
+    root = state.commit()
+    head = Head(0, genesis.chain_id, genesis.time_ms, root)
+    return head, Execution((), (), (), root, nodes, frozenset())
+
+
+def next_time_ms(parent_time_ms: int, now_ms: int) -> int:
+    """The time of the next block: now, or one millisecond after the parent, whichever is later.
+
+    A clock that jumps back a year makes blocks a millisecond apart until it has caught up; one that
+    jumps ahead takes the chain along, and setting it right is a jump back.
+    """
+    return max(parent_time_ms + 1, now_ms)

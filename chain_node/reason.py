@@ -1,0 +1,68 @@
+"""Why a transaction was refused: numbers that never change their meaning, for machines to act on.
+
+Runs on CPython.  A reason below 32 keeps a transaction out of every block, so that nothing is paid
+and its nonce stays free.  A reason from 32 on stands in a receipt: the transaction is in a block, its
+nonce is used and its fee is paid, and it had no other effect.
+"""
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """What became of a transaction; the wire carries the number, JSON the name in small letters."""
+
+    APPLIED = 0
+    """Not refused: it had its effect."""
+    MALFORMED = 1
+    """The bytes are no transaction, or a field is out of its bounds."""
+    WRONG_CHAIN = 2
+    """It was signed for another chain."""
+    BAD_SIGNATURE = 3
+    """The key that it names did not sign it."""
+    UNKNOWN_KIND = 4
+    """A kind that this version of the ledger does not know."""
+    TOO_LARGE = 5
+    """More bytes than the chain takes in one transaction."""
+    NONCE_USED = 6
+    """The account has already used this nonce: a replay, or an old transaction."""
+    NONCE_AHEAD = 7
+    """Nonces before this one are still missing."""
+    NONCE_PENDING = 8
+    """Another transaction with this nonce waits in the pool."""
+    FEE_TOO_LOW = 9
+    """A fee that is neither nothing (the free quota) nor at least the least fee."""
+    FEE_NOT_COVERED = 10
+    """The balance does not cover the fee."""
+    ACCOUNT_UNKNOWN = 11
+    """Only an account that holds money has a free quota."""
+    QUOTA_USED_UP = 12
+    """The free transactions of this UTC day are used up; pay a fee, or wait."""
+    EXPIRED = 13
+    """The height until which it was valid has passed."""
+    BUSY = 14
+    """The pool is full; send it again later."""
+
+    BALANCE_TOO_LOW = 32
+    """The balance does not cover fee and amount together."""
+    ANCHOR_KNOWN = 33
+    """This very upload of the stream is already anchored, with the same content."""
+    ANCHOR_CONFLICT = 34
+    """This upload of the stream is already anchored, with other content; an anchor never changes."""
+    ANCHOR_BEHIND = 35
+    """A later upload of the stream is already anchored; uploads are anchored in order."""
+    STREAM_OF_ANOTHER = 36
+    """Another key anchored to this stream first; the stream is that key's."""
+
+    @property
+    def label(self) -> str:
+        """The name in small letters, as JSON carries it."""
+        return self.name.lower()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether sending the same transaction again can never help."""
+        return self not in (Reason.NONCE_AHEAD, Reason.NONCE_PENDING, Reason.QUOTA_USED_UP, Reason.BUSY)
+
+
+EFFECT_FIRST = 32
+"""The first reason that stands in a receipt."""
