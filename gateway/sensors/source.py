@@ -135,11 +135,11 @@ class SourceStats:
     """Notes beyond those kept."""
 
     def note(self, text: str) -> None:
-        """Keeps `text`, or counts it when there are NOTES_MAX already."""
-        if len(self.notes) < NOTES_MAX:
-            self.notes.append(text)
-        else:
+        """Keeps `text` once, or counts it when there are NOTES_MAX already."""
+        if len(self.notes) >= NOTES_MAX:
             self.notes_dropped += 1
+        elif text not in self.notes:
+            self.notes.append(text)
 
 
 class Source(ABC):
@@ -253,7 +253,7 @@ SCHEMES: dict[str, Scheme] = {
     "can": Scheme(_open_can_bus, "can:vcan0?fd=1", ("bitrate", "fd", "queue")),
     "can+virtual": Scheme(_open_can_bus, "can+virtual:bench", ("fd", "queue")),
     "can+udp": Scheme(_open_can_bus, "can+udp:239.74.163.2?port=43113", ("fd", "hop_limit", "port", "queue")),
-    "replay": Scheme(_open_can_replay, "replay:trip.trc?speed=max", ("loop", "speed", "start")),
+    "replay": Scheme(_open_can_replay, "replay:trip.trc?speed=max", ("channel", "loop", "speed", "start")),
     "sim": Scheme(
         _open_can_simulated, "sim:car?rate_hz=1000&seed=1", ("rate_hz", "seconds", "seed", "speed")
     ),
