@@ -113,7 +113,8 @@ class Proof:
             record = RecordName.parse(fields[2] if isinstance(fields[2], str) else "")
         except RecordNameError as error:
             raise EvidenceError(link, str(error)) from error
-        return cls(record, *(tuple(field) if isinstance(field, list) else field for field in fields[3:]))
+        arguments: Any = [tuple(field) if isinstance(field, list) else field for field in values]
+        return cls(record, *arguments)
 
     @property
     def stream_id(self) -> bytes:
@@ -168,6 +169,14 @@ class Proof:
             yield Link(name, error.why, False)
         except (CryptoError, BlockError, ProofError) as error:
             yield Link(name, str(error), False)
+
+    def block(self) -> Block:
+        """The block that the record lies in.  Raises CryptoError, BlockError; proves nothing by itself."""
+        return self._open()[0]
+
+    def block(self) -> Block:
+        """The block that the record lies in.  Raises CryptoError, BlockError; proves nothing by itself."""
+        return self._open()[0]
 
     def _key(self) -> SegmentKey:
         return SegmentKey.from_bytes(self.segment_key)
