@@ -57,11 +57,13 @@ def test_the_golden_cover_stays_as_it_is() -> None:
     )
 
 
+@settings(deadline=None)
 @given(slots)
 def test_a_leaf_is_what_the_definition_says(index: int) -> None:
     assert TREE.leaf(index) == leaf_by_hand(ROOT, index)
 
 
+@settings(deadline=None)
 @given(st.lists(slots | st.integers(0, 40), min_size=1, max_size=12))
 def test_the_order_of_asking_changes_no_leaf(indexes: list[int]) -> None:
     tree = KeyTree(ROOT)
@@ -103,6 +105,7 @@ def test_a_root_of_another_length_is_refused(size: int) -> None:
         KeyTree(bytes(size))
 
 
+@settings(deadline=None)
 @given(ranges(), st.data())
 def test_a_cover_opens_every_leaf_of_its_range_and_no_other(
     span: tuple[int, int], data: st.DataObject
@@ -121,6 +124,7 @@ def test_a_cover_opens_every_leaf_of_its_range_and_no_other(
             assert (caught.value.slot, caught.value.ranges) == (index, (span,))
 
 
+@settings(deadline=None)
 @given(ranges())
 def test_the_seeds_of_a_cover_tile_its_range_exactly(span: tuple[int, int]) -> None:
     first, last = span
@@ -132,6 +136,7 @@ def test_the_seeds_of_a_cover_tile_its_range_exactly(span: tuple[int, int]) -> N
     assert at == last + 1
 
 
+@settings(deadline=None)
 @given(ranges(), slots)
 def test_no_seed_is_an_ancestor_of_a_leaf_outside(span: tuple[int, int], index: int) -> None:
     first, last = span
@@ -141,6 +146,7 @@ def test_no_seed_is_an_ancestor_of_a_leaf_outside(span: tuple[int, int], index: 
             assert not ancestors & {(seed.depth, seed.index) for seed in TREE.cover(first, last)}
 
 
+@settings(deadline=None)
 @given(ranges())
 @example((1, SLOT_COUNT - 2))
 @example((0, SLOT_COUNT - 1))
@@ -161,6 +167,7 @@ def test_the_bound_on_seeds_is_reached(level: int) -> None:
     assert len(TREE.cover(1, odd)) == cover_seed_count_max(odd) == 2 * level + 1
 
 
+@settings(deadline=None)
 @given(ranges())
 def test_no_smaller_set_of_seeds_covers_the_range(span: tuple[int, int]) -> None:
     # Greedy from the left with the largest aligned subtree that fits is the fewest, a known fact.
@@ -175,6 +182,7 @@ def test_no_smaller_set_of_seeds_covers_the_range(span: tuple[int, int]) -> None
     assert len(TREE.cover(*span)) == count
 
 
+@settings(deadline=None)
 @given(ranges())
 def test_a_cover_survives_its_encoding(span: tuple[int, int]) -> None:
     cover = Cover(TREE.cover(*span))
@@ -225,6 +233,7 @@ def test_neighbours_that_are_not_siblings_stand() -> None:
     assert Cover(seeds).ranges == ((5, 6),)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"")
 def test_arbitrary_bytes_are_refused_as_a_cover(data: bytes) -> None:
@@ -232,7 +241,7 @@ def test_arbitrary_bytes_are_refused_as_a_cover(data: bytes) -> None:
         Cover.decode(data)
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_a_changed_byte_gives_another_cover_or_the_declared_error(data: st.DataObject) -> None:
     good = Cover(TREE.cover(5, 40)).encode()

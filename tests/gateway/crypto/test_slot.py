@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.crypto.errors import SlotRefused
@@ -57,6 +57,7 @@ def test_a_time_after_the_calendar_falls_into_the_last_slot_with_a_key() -> None
     assert slot_of(2**80, 1_000) == SLOT_MAX == SLOT_COUNT - 2
 
 
+@settings(deadline=None)
 @given(times_ns, lengths_ms)
 def test_a_record_lies_in_its_slot(taken_ns: int, slot_ms: int) -> None:
     slot = slot_of(taken_ns, slot_ms)
@@ -64,6 +65,7 @@ def test_a_record_lies_in_its_slot(taken_ns: int, slot_ms: int) -> None:
         assert slot_start_ns(slot, slot_ms) <= taken_ns < slot_end_ns(slot, slot_ms)
 
 
+@settings(deadline=None)
 @given(times_ns, times_ns, lengths_ms, times_ns)
 @example(SLOT_EPOCH_NS, 2**80, 1_000, 2**79)
 @example(-(2**80), SLOT_EPOCH_NS + 10**10, 1_000, -(2**79))
@@ -76,6 +78,7 @@ def test_a_record_in_a_granted_slot_was_taken_within_the_granted_time(
             assert from_ns <= taken < to_ns
 
 
+@settings(deadline=None)
 @given(st.integers(1, SLOT_MAX - 40), st.integers(0, 30), lengths_ms, st.data())
 def test_every_whole_slot_is_found_and_no_broken_one(
     first: int, more: int, slot_ms: int, data: st.DataObject
