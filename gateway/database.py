@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apsw
 
@@ -32,7 +32,7 @@ APPLICATION_ID = 0x43504365
 BUSY_MS = 5_000
 """How long a writer waits for another."""
 CHECKPOINT_PAGES = 1_000
-"""Length of the log at which it is copied back: 4 MB, so that opening after a power cut is quick."""
+"""4 MB: long enough to write a busy page once for many commits, short enough to open quickly after a cut."""
 LOG_BYTES_MAX = 16 << 20
 """What the log shrinks back to when a slow reader let it grow."""
 
@@ -86,12 +86,14 @@ def open_database(
     disk: Disk | None = None,
     read_only: bool = False,
     mode: int = 0o600,
+    checkpoint_pages: int = CHECKPOINT_PAGES,
 ) -> apsw.Connection:
     """A connection to the database at `path`; unless `read_only`, it is made if it is missing.
 
     schema: the statements that make it, run once, in one transaction.  schema_version: 1 or more.
     read_only: beside a live writer, too; sees each transaction whole or not at all.
     vfs, disk: where the bytes go; the tests put a disk there that forgets.  The directory must exist.
+    checkpoint_pages: length of the log, in pages of 4 KiB, at which a commit also copies it back.
     Raises FileMissing, DiskFull and the errors above.
     """
     path = os.path.abspath(path)
@@ -116,6 +118,7 @@ def open_database(
             if read_only or not is_new:
                 _check_identity(connection, path, schema_version, application_id)
             _configure(connection, path, read_only)
+            connection.set_wal_hook(_checkpoint_every(checkpoint_pages))
             if is_new and not read_only:
                 _create(connection, schema, schema_version, application_id)
                 _check_identity(connection, path, schema_version, application_id)
@@ -161,7 +164,8 @@ def database_errors(connection: apsw.Connection) -> Iterator[None]:
         number = connection.system_errno
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(path, number) from error
-        raise DatabaseError(path, str(error), "check its permissions and the disk", number or None) from error
+        problem = f"{error} ({os.strerror(number)})" if number else str(error)
+        raise DatabaseError(path, problem, "check its permissions and the disk", number or None) from error
 
 
 def check_database(connection: apsw.Connection) -> None:
@@ -189,7 +193,20 @@ def _configure(connection: apsw.Connection, path: str, read_only: bool) -> None:
     # Nothing of a database goes anywhere else on the disk.
     connection.pragma("temp_store", "MEMORY")
     connection.pragma("journal_size_limit", LOG_BYTES_MAX)
-    connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+
+
+def _checkpoint_every(pages_max: int) -> Callable[[apsw.Connection, str, int], int]:
+    """What SQLite does by itself (sqlite3WalDefaultHook), but we decide what becomes of its errors."""
+
+    def after_commit(connection: apsw.Connection, _: str, pages: int) -> int:
+        if pages >= pages_max:
+            # The commit is durable, so it must not be reported as failed. Nothing is lost: the log still has
+            # all of it, the next commit tries again, and a log that cannot grow any more is an error there.
+            with contextlib.suppress(apsw.Error):
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
+
+    return after_commit
 
 
 def _is_empty(connection: apsw.Connection) -> bool:

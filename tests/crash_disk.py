@@ -81,7 +81,10 @@ class CrashLog:
         self.root = os.path.realpath(root)
         self.operations: list[Operation] = []
         self.fault: Callable[[Operation], None] | None = None
-        """Called before each operation; an OSError that it raises is what the disk answers (ENOSPC, EIO)."""
+        """Called before each operation; an OSError that it raises is what the disk answers (ENOSPC, EIO).
+
+        APSW passes it on even where SQLite takes an error for harmless: as a connection is closed, for one.
+        """
         self._lock = threading.RLock()
         self._fsync_persists_name = fsync_persists_name
         self._start = _read_tree(self.root)
@@ -367,7 +370,9 @@ class _RecordingVfs(apsw.VFS):
         except OSError as error:
             self.errno = error.errno or 0
             is_full = error.errno == errno.ENOSPC and code == apsw.SQLITE_IOERR_WRITE
-            raise apsw.exception_for(apsw.SQLITE_FULL if is_full else code) from error
+            said = apsw.exception_for(apsw.SQLITE_FULL if is_full else code)
+            said.args = ("database or disk is full" if is_full else "disk I/O error",)
+            raise said from error
 
 
 class _RecordingFile(apsw.VFSFile):
