@@ -250,9 +250,11 @@ def _open_can_simulated(url: SourceUrl, name: str, clock: Clock) -> Source:
 
 
 SCHEMES: dict[str, Scheme] = {
-    "can": Scheme(_open_can_bus, "can:vcan0?fd=1", ("bitrate", "fd", "queue")),
-    "can+virtual": Scheme(_open_can_bus, "can+virtual:bench", ("fd", "queue")),
-    "can+udp": Scheme(_open_can_bus, "can+udp:239.74.163.2?port=43113", ("fd", "hop_limit", "port", "queue")),
+    "can": Scheme(_open_can_bus, "can:can0", ("bitrate", "fd", "queue", "wait")),
+    "can+virtual": Scheme(_open_can_bus, "can+virtual:bench", ("queue", "wait")),
+    "can+udp": Scheme(
+        _open_can_bus, "can+udp:239.74.163.2?port=43113", ("fd", "hop_limit", "port", "queue", "wait")
+    ),
     "replay": Scheme(_open_can_replay, "replay:trip.trc?speed=max", ("channel", "loop", "speed", "start")),
     "sim": Scheme(
         _open_can_simulated, "sim:car?rate_hz=1000&seed=1", ("rate_hz", "seconds", "seed", "speed")

@@ -1,0 +1,345 @@
+"""Live CAN buses as sources: `can:can0`, `can+virtual:bench`, `can+udp:239.74.163.2`.
+
+Runs on CPython.  One thread reads the bus, because python-can blocks; `Bridge` carries its frames
+to asyncio through a bounded queue.  What the kernel or that queue drops is a gap at its place.  A
+bus that is lost is opened again and again, ever more slowly, and never given up: going down and
+coming back are gaps too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import can
+from can.interfaces.socketcan import SocketcanBus
+
+from gateway.sensors.can_ports import Arrivals, Port, PythonCanPort, SocketcanPort
+from gateway.sensors.source import (
+    Batch,
+    Clock,
+    Gap,
+    MissingExtra,
+    Source,
+    SourceStats,
+    SourceUnavailable,
+    SourceUrl,
+)
+from obd.can_frame import CanFrame
+
+QUEUE_FRAMES = 1 << 16
+"""Frames that may wait for the pipeline: some 8 s of a full bus of 1 Mbit/s."""
+BATCH_FRAMES = 500
+BATCH_S = 0.05
+"""A batch is closed after so many frames, or so long after its first."""
+RECEIVE_TIMEOUT_S = 0.1
+BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Waits between attempts to open a lost bus; the last one for ever."""
+
+PortOpener = Callable[[], Port]
+
+
+class Bridge:
+    """Frames from one thread to one reader in an event loop, at most `frames_max` waiting.
+
+    When it is full the newest are dropped and counted: those before them are already promised."""
+
+    def __init__(self, stats: SourceStats, frames_max: int, wake: Callable[[], None]) -> None:
+        self._stats = stats
+        self._frames_max = frames_max
+        self._wake = wake
+        """Called, in the thread, when something comes after there was nothing."""
+        self._lock = threading.Lock()
+        self._taken: deque[int] = deque()
+        self._frames: deque[CanFrame] = deque()
+        self._gaps: deque[tuple[int, Gap]] = deque()
+        self._accepted = 0
+        """Frames ever put in; gaps are placed by it."""
+        self._delivered = 0
+        self._last_ns = 0
+        self._is_ended = False
+        self._error: BaseException | None = None
+
+    def put(self, arrivals: Arrivals) -> None:
+        """Frames and losses, in order."""
+        losses = iter(arrivals.losses)
+        loss = next(losses, None)
+        with self._lock:
+            for index, (taken_ns, frame) in enumerate(zip(arrivals.taken_ns, arrivals.frames, strict=True)):
+                while loss is not None and loss.index <= index:
+                    self._count(loss.count, is_damage=loss.is_damage)
+                    self._gap(loss.reason, loss.count, self._last_ns or taken_ns, taken_ns)
+                    loss = next(losses, None)
+                if len(self._frames) < self._frames_max:
+                    self._taken.append(taken_ns)
+                    self._frames.append(frame)
+                    self._accepted += 1
+                else:
+                    self._count(1)
+                    self._gap("our queue was full: storing is slower than the bus", 1, taken_ns, taken_ns)
+                self._last_ns = taken_ns
+            while loss is not None:
+                self._count(loss.count, is_damage=loss.is_damage)
+                self._gap(loss.reason, loss.count, self._last_ns, self._last_ns)
+                loss = next(losses, None)
+        if arrivals.frames or arrivals.losses:
+            self._wake()
+
+    def lost(self, reason: str, from_ns: int, to_ns: int) -> None:
+        """Nobody knows how many frames were missed from then to then."""
+        with self._lock:
+            self._gap(reason, 0, from_ns, to_ns)
+        self._wake()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing more will come."""
+        with self._lock:
+            self._is_ended = True
+            self._error = error
+        self._wake()
+
+    def take(self, frames_max: int) -> Batch | None:
+        """Up to so many frames; None once everything is taken and the end was reached."""
+        with self._lock:
+            count = min(frames_max, len(self._frames))
+            batch = Batch(
+                [self._taken.popleft() for _ in range(count)], [self._frames.popleft() for _ in range(count)]
+            )
+            first, self._delivered = self._delivered, self._delivered + count
+            # A gap behind the last frame goes with it only when no frame waits behind the gap.
+            end = self._delivered + (0 if self._frames else 1)
+            while self._gaps and self._gaps[0][0] < end:
+                place, gap = self._gaps.popleft()
+                batch.gaps.append((place - first, gap))
+            self._stats.received += count
+            if not count and not batch.gaps and self._is_ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+        return batch
+
+    @property
+    def waiting(self) -> int:
+        """Frames not taken yet."""
+        return len(self._frames)
+
+    @property
+    def is_idle(self) -> bool:
+        """There is nothing to take, and more may come."""
+        return not self._frames and not self._gaps and not self._is_ended
+
+    def _count(self, count: int, *, is_damage: bool = False) -> None:
+        if is_damage:
+            self._stats.damaged += count
+        else:
+            self._stats.dropped += count
+
+    def _gap(self, reason: str, count: int, from_ns: int, to_ns: int) -> None:
+        """Adds a gap, or lengthens the last when nothing came between."""
+        if self._gaps:
+            place, before = self._gaps[-1]
+            if place == self._accepted and before.reason == reason:
+                both = Gap(reason, before.count + count, before.from_ns, max(before.to_ns, to_ns))
+                self._gaps[-1] = (place, both)
+                return
+        self._stats.note(reason)
+        self._gaps.append((self._accepted, Gap(reason, count, min(from_ns, to_ns), to_ns)))
+
+
+class CanBusSource(Source):
+    """A live bus."""
+
+    kind = "can"
+
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        open_port: PortOpener,
+        clock: Clock,
+        *,
+        queue_frames: int = QUEUE_FRAMES,
+        back_off_s: tuple[float, ...] = BACK_OFF_S,
+        must_be_there: bool = True,
+    ) -> None:
+        """label: how people call the bus.  must_be_there: raise SourceUnavailable when it is not, now."""
+        super().__init__(name)
+        self.label = label
+        self._open_port = open_port
+        self._clock = clock
+        self._back_off_s = back_off_s
+        self._queue_frames = queue_frames
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._port: Port | None = self._open_first() if must_be_there else None
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Batches until the source is closed."""
+        loop = asyncio.get_running_loop()
+        news = asyncio.Event()
+
+        def wake() -> None:
+            # A loop that has gone takes the reader with it.
+            try:
+                loop.call_soon_threadsafe(news.set)
+            except RuntimeError:
+                self._stop.set()
+
+        bridge = Bridge(self.stats, self._queue_frames, wake)
+        self._thread = threading.Thread(
+            target=self._read, args=(bridge,), name=f"can {self.label}", daemon=True
+        )
+        self._thread.start()
+        try:
+            while True:
+                news.clear()
+                if bridge.is_idle:
+                    await news.wait()
+                if bridge.waiting < BATCH_FRAMES:
+                    await self._clock.sleep(BATCH_S)
+                else:
+                    await self._clock.sleep(0)
+                batch = bridge.take(BATCH_FRAMES)
+                if batch is None:
+                    return
+                if batch.values or batch.gaps:
+                    yield batch
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stops reading and releases the bus; what had arrived can still be taken."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            await asyncio.to_thread(thread.join)
+        elif thread is None and self._port is not None:
+            self._port.close()
+            self._port = None
+
+    def _open_first(self) -> Port:
+        try:
+            return self._open_port()
+        except (OSError, can.CanError) as error:
+            raise SourceUnavailable(self.label, _advice(self.label, error)) from error
+
+    def _read(self, bridge: Bridge) -> None:
+        """The thread: reads until told to stop, whatever the bus does."""
+        port, self._port = self._port, None
+        down_ns: int | None = None if port else self._clock.now_ns()
+        if port is None:
+            bridge.lost(f"bus {self.label} is not there yet", down_ns or 0, down_ns or 0)
+        attempt = 0
+        try:
+            while not self._stop.is_set():
+                try:
+                    if port is None:
+                        port = self._open_port()
+                    arrivals = port.receive(RECEIVE_TIMEOUT_S)
+                except (OSError, can.CanError) as error:
+                    self._close_lost(port)
+                    port = None
+                    if down_ns is None:
+                        down_ns = self._clock.now_ns()
+                        bridge.lost(f"bus {self.label} is down: {error}", down_ns, down_ns)
+                    self._stop.wait(self._back_off_s[min(attempt, len(self._back_off_s) - 1)])
+                    attempt += 1
+                    continue
+                if down_ns is not None:
+                    # Back is only what can be read: a bus may open while it is still down.
+                    bridge.lost(f"bus {self.label} is back", down_ns, self._clock.now_ns())
+                    down_ns = None
+                    attempt = 0
+                bridge.put(arrivals)
+            bridge.end()
+        except BaseException as error:
+            # A bug must reach whoever reads, not die with the thread.
+            bridge.end(error)
+        finally:
+            self._close_lost(port)
+
+    def _close_lost(self, port: Port | None) -> None:
+        if port is None:
+            return
+        try:
+            port.close()
+        except (OSError, can.CanError) as error:
+            self.stats.note(f"closing {self.label}: {error}")
+
+
+def _advice(label: str, error: Exception) -> str:
+    """What went wrong when opening, and what to do."""
+    text = str(error) or type(error).__name__
+    if error.__cause__ is not None:
+        text += f": {error.__cause__}"
+    if isinstance(error, OSError) and error.errno == 19:
+        return f"{text}; list the interfaces with: ip link show type can, or wait for it with wait=1"
+    if isinstance(error, OSError) and error.errno == 97:
+        return f"{text}; this kernel has no CAN: load it with: modprobe can_raw"
+    if isinstance(error, OSError) and error.errno == 1:
+        return f"{text}; {label} needs more rights"
+    return text
+
+
+def _is_multicast(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_multicast
+    except ValueError:
+        return False
+
+
+def open_can_bus(url: SourceUrl, name: str, clock: Clock) -> CanBusSource:
+    """Opens `can:`, `can+virtual:` and `can+udp:`.  Raises SourceError."""
+    scheme, _, _ = url.text.partition(":")
+    # On by default: a socket that is not asked for FD frames is silently given none.
+    is_fd = url.choice("fd", ("0", "1"), "1") == "1"
+    bitrate = url.number("bitrate", 0, 1_000, 1_000_000)
+    opener: PortOpener
+    if scheme == "can":
+
+        def opener() -> Port:
+            bus = SocketcanBus(channel=url.target, fd=is_fd)
+            return SocketcanPort(bus.socket, clock, bus)
+
+    elif scheme == "can+virtual":
+
+        def opener() -> Port:
+            return PythonCanPort(can.Bus(interface="virtual", channel=url.target), clock)
+
+    else:
+        if not _is_multicast(url.target):
+            raise url.bad(
+                f"{url.target!r} is no multicast address (224.0.0.0/4 or ff00::/8); "
+                "for example: can+udp:239.74.163.2"
+            )
+        port = url.number("port", 43113, 1, 65535)
+        hop_limit = url.number("hop_limit", 1, 0, 255)
+        table = Path("/proc/net/udp6" if ":" in url.target else "/proc/net/udp")
+
+        def opener() -> Port:
+            bus = can.Bus(
+                interface="udp_multicast", channel=url.target, port=port, hop_limit=hop_limit, fd=is_fd
+            )
+            return PythonCanPort(bus, clock, table if table.exists() else None)
+
+    try:
+        source = CanBusSource(
+            name,
+            f"{scheme}:{url.target}",
+            opener,
+            clock,
+            queue_frames=url.number("queue", QUEUE_FRAMES, 1, 10**7),
+            must_be_there=url.choice("wait", ("0", "1"), "0") == "0",
+        )
+    except SourceUnavailable as error:
+        if "msgpack" in error.reason:
+            raise MissingExtra("msgpack", "can-udp") from error
+        raise
+    if bitrate:
+        command = f"ip link set {url.target} type can bitrate {bitrate}"
+        source.stats.note(f"the kernel sets the bit rate, not this program: {command}")
+    return source
