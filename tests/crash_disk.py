@@ -99,7 +99,9 @@ class CrashLog:
         self._vfs = _RecordingVfs(self, f"crash-disk-{next(_VFS_NUMBER)}")
         self.vfs = self._vfs.name
         """The name of the SQLite VFS that records."""
-        self.disk = Disk(_RecordingSyscalls(self))
+        self.syscalls: Syscalls = _RecordingSyscalls(self)
+        """The kernel that records, for a Disk of the test's own."""
+        self.disk = Disk(self.syscalls)
         """The plain files that are recorded."""
 
     def __enter__(self) -> Self:

@@ -124,10 +124,13 @@ class DiskState:
     """The disk at one point of the log: what is durable, and what is only on its way there.
 
     start: path below the root -> content, or None for a directory; parents first, all of it durable.
-    The file that stands at index i has inode number i.
+    The file that stands at index i has inode number i.  stale_odds: how often point 3 shows old blocks.
     """
 
-    def __init__(self, start: Mapping[str, bytes | None], fsync_persists_name: bool) -> None:
+    def __init__(
+        self, start: Mapping[str, bytes | None], fsync_persists_name: bool = True, stale_odds: float = 0.25
+    ) -> None:
+        self._stale_odds = stale_odds
         self._files: dict[int, _File] = {}
         self._names: dict[str, int] = {}
         self._pending: list[_Names] = []
@@ -167,7 +170,7 @@ class DiskState:
         """Path -> content, None for a directory, after a cut; parents first.  rng None: nothing is lost."""
         names = self._crashed_names(rng)
         sector = 512 if rng is None or rng.random() < 0.5 else 4096
-        has_stale = rng is not None and rng.random() < 0.25
+        has_stale = rng is not None and rng.random() < self._stale_odds
         contents: dict[int, bytes] = {}
         tree: dict[str, bytes | None] = {}
         for path in sorted(names):
@@ -278,12 +281,21 @@ def _crashed_content(file: _File, rng: random.Random, sector: int, has_stale: bo
         chosen = len(held) - 1 if rng.random() < newest_odds else rng.randrange(len(held) - 1)
         found = held[chosen]
         if rng.random() < torn_odds:
-            cut, two = rng.randrange(1, sector), held[max(0, chosen - 1) : max(0, chosen - 1) + 2]
-            rng.shuffle(two)
-            found = two[0][:cut] + two[1][cut:]
+            older = max(0, chosen - 1)
+            found = _torn(held[older], held[older + 1], rng)
         start = number * sector
         content[start : min(start + sector, size)] = found[: max(0, size - start)]
     return content
+
+
+def _torn(old: bytes, new: bytes, rng: random.Random) -> bytes:
+    """The one up to some byte, and the other from there; where they are the same there is nothing to tear."""
+    differing = int.from_bytes(old, "little") ^ int.from_bytes(new, "little")
+    first, end = ((differing & -differing).bit_length() - 1) // 8, (differing.bit_length() + 7) // 8
+    if end - first < 2:
+        return new
+    cut = rng.randrange(first + 1, end)
+    return new[:cut] + old[cut:] if rng.random() < 0.5 else old[:cut] + new[cut:]
 
 
 def _shrinks(file: _File) -> list[int]:
