@@ -21,9 +21,11 @@ unexport PYTHONPATH PYTHONHOME
 PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet
 UV_VERSION := 0.13.9
 
-# A folder that was copied or moved, or whose Python was upgraded away, is made anew; no other is.
-VENV_IS_USABLE := $(shell .venv/bin/python -c 'import os, pip; place = ".venv/.place"; \
-	print(not os.path.exists(place) or open(place).read() == os.getcwd())' 2>/dev/null)
+# A .venv that was copied or moved, or whose Python was upgraded away, is made anew; one that works is kept,
+# also one that somebody else has made.
+VENV_IS_USABLE := $(shell .venv/bin/python -c 'import os, pip, sys; place = ".venv/.place"; \
+	print(sys.version_info >= (3, 11) and (not os.path.exists(place) or open(place).read() == os.getcwd()))' \
+	2>/dev/null)
 ifneq ($(VENV_IS_USABLE),True)
 .PHONY: .venv/.place
 endif
@@ -101,6 +103,7 @@ clean: ## Remove .venv, caches and what a build or a demo left
 
 .venv/.place:
 	@set -e; python=; \
+	if [ "$(VENV_IS_USABLE)" = True ]; then printf %s "$$(pwd -P)" > .venv/.place; exit 0; fi; \
 	if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; \
 	else set -- python3.13 python3.12 python3.11 python3 /usr/bin/python3; fi; \
 	for candidate in "$$@"; do \
@@ -121,7 +124,7 @@ clean: ## Remove .venv, caches and what a build or a demo left
 	fi; \
 	echo "Making .venv with $$("$$python" -c 'import platform, sys; print("Python", platform.python_version(), "of", sys.prefix)')."; \
 	"$$python" -m venv --clear .venv; \
-	printf %s "$$(pwd)" > .venv/.place
+	printf %s "$$(pwd -P)" > .venv/.place
 
 # Our own package goes in as a link (editable), built by the locked hatchling, so nothing without a hash is fetched.
 .venv/.runtime: requirements.lock pyproject.toml .venv/.place

@@ -11,7 +11,7 @@ UNIT_NAMES = {"ms": "milliseconds", "mib": "MiB", "kib": "KiB", "ucpc": "micro-C
 """The units that keys end in, as a message says them."""
 
 # Factors to one base unit for each kind: milliseconds, bytes, micro-CPC.
-_MILLISECONDS: dict[str, Fraction] = {
+_FACTORS_MS: dict[str, Fraction] = {
     **dict.fromkeys(("ns", "nanoseconds"), Fraction(1, 1_000_000)),
     **dict.fromkeys(("us", "microseconds"), Fraction(1, 1_000)),
     **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), Fraction(1)),
@@ -19,7 +19,7 @@ _MILLISECONDS: dict[str, Fraction] = {
     **dict.fromkeys(("min", "mins", "minute", "minutes"), Fraction(60_000)),
     **dict.fromkeys(("h", "hour", "hours"), Fraction(3_600_000)),
 }
-_BYTES: dict[str, Fraction] = {
+_FACTORS_BYTE: dict[str, Fraction] = {
     **dict.fromkeys(("b", "byte", "bytes"), Fraction(1)),
     **dict.fromkeys(("k", "kib"), Fraction(1 << 10)),
     **dict.fromkeys(("m", "mib"), Fraction(1 << 20)),
@@ -30,8 +30,12 @@ _BYTES: dict[str, Fraction] = {
     "gb": Fraction(10**9),
     "tb": Fraction(10**12),
 }
-_MICRO_CPC: dict[str, Fraction] = {"ucpc": Fraction(1), "mcpc": Fraction(1_000), "cpc": Fraction(1_000_000)}
-_KINDS = {"ms": _MILLISECONDS, "mib": _BYTES, "kib": _BYTES, "ucpc": _MICRO_CPC}
+_FACTORS_UCPC: dict[str, Fraction] = {
+    "ucpc": Fraction(1),
+    "mcpc": Fraction(1_000),
+    "cpc": Fraction(1_000_000),
+}
+_KINDS = {"ms": _FACTORS_MS, "mib": _FACTORS_BYTE, "kib": _FACTORS_BYTE, "ucpc": _FACTORS_UCPC}
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)\s*")
 
