@@ -26,7 +26,7 @@ from gateway.crypto.seal import (
 )
 from gateway.crypto.stream import stream_id
 from gateway.errors import BlockError, EvidenceError, RecordNameError
-from gateway.evidence import Evidence
+from gateway.evidence import check_anchor, check_block, check_certificate, decode_evidence
 from gateway.record import Record, RecordName
 from puf import cbor, merkle_tree
 from puf.did import did_key
@@ -158,21 +158,17 @@ class Proof:
             _included(leaf, self.leaf, self.leaf_count, self.plain_proof, self.plain_root)
             yield Link(name, f"leaf {self.leaf} of {self.leaf_count}, root {self.plain_root.hex()}", True)
             name = "roots in the transaction"
-            evidence = Evidence.decode(self.evidence)
-            signed = evidence.check_anchor(self.owner, genesis.chain_id, self.anchor)
+            evidence = decode_evidence(self.evidence)
+            signed = check_anchor(evidence, self.owner, genesis.chain_id, self.anchor)
             yield Link(name, f"{signed} of {did_key(self.owner)}, upload {self.upload_index}", True)
             name = "transaction in the block"
-            yield Link(name, evidence.check_block(), True)
+            yield Link(name, check_block(evidence), True)
             name = "block certified"
-            yield Link(name, evidence.check_certificate(genesis), True)
+            yield Link(name, check_certificate(evidence, genesis), True)
         except EvidenceError as error:
             yield Link(name, error.why, False)
         except (CryptoError, BlockError, ProofError) as error:
             yield Link(name, str(error), False)
-
-    def block(self) -> Block:
-        """The block that the record lies in.  Raises CryptoError, BlockError; proves nothing by itself."""
-        return self._open()[0]
 
     def block(self) -> Block:
         """The block that the record lies in.  Raises CryptoError, BlockError; proves nothing by itself."""
