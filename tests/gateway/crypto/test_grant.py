@@ -314,6 +314,15 @@ def test_a_grant_with_a_changed_term_opens_nothing_even_if_its_owner_signs_it(na
         open_grant(signed(payload), READER, OWNER.public)
 
 
+def test_a_byte_moved_between_two_fields_makes_no_second_form_of_a_grant() -> None:
+    payload = payload_of(GOOD)
+    enc, ciphertext = payload[8:]
+    assert isinstance(enc, bytes)
+    assert isinstance(ciphertext, bytes)
+    with pytest.raises(GrantDamaged, match="31 bytes"):
+        open_grant(signed([*payload[:8], enc[:-1], enc[-1:] + ciphertext]), READER, OWNER.public)
+
+
 @pytest.mark.parametrize("payload", [None, 7, [], {}, payload_of(GOOD)[:-1], [*payload_of(GOOD), 1]])
 def test_a_payload_of_another_shape_is_refused(payload: object) -> None:
     with pytest.raises(GrantDamaged):

@@ -1,3 +1,4 @@
+import hashlib
 import hmac
 import os
 import stat
@@ -47,6 +48,15 @@ def test_the_golden_key_file_stays_as_it_is(path: Path) -> None:
     assert key.identity.public.hex() == "dfc06cd5f9fb12f7e82c6e18dd5be00f7971f9e27e62a7bcee8d268d11911d68"
     assert key.data_root.hex() == "1b8559632feda29c07a5d02ead29a316afa3ec304e9d7cc958110605a82fdc76"
     assert key.spool_key.hex() == "377e5ddded5ed24383d6063c7d26921d923956e1d168c4d7f7a236309834b9da"
+
+
+def test_the_golden_reader_key_stays_as_it_is(path: Path) -> None:
+    head = f"cpc-reader-key-1:{SEED.hex()}"
+    write(path, f"{head}:{hashlib.sha256(head.encode()).hexdigest()[:8]}\n")
+    key = load_reader_key(path)
+    prk = hmac.digest(bytes(32), SEED, "sha256")
+    assert key.seed == hmac.digest(prk, b"cpc/reader-key/1/x25519\x01", "sha256")
+    assert reader_public_text(key.public) == "did:key:z6LShEewsxQyixu6WpmqjKPW7EeGRgh15vyuo9xq6U4szbGE\n"
 
 
 def test_every_key_is_derived_by_its_label() -> None:

@@ -326,6 +326,23 @@ def test_a_whole_chunk_that_is_not_the_anchored_one_is_named() -> None:
     assert truncated.value.index == 4
 
 
+def test_rot_in_the_index_is_not_taken_for_another_chunk() -> None:
+    chunk = sealed_with(BLOCKS).chunks[2]
+    # ... index 2, is_last false, then the ciphertext of 13 + 16 bytes behind its two-byte head.
+    at = len(chunk) - 33
+    assert chunk[at : at + 4] == b"\x02\xf4\x58\x1d"
+    with pytest.raises(ChunkUnopened) as caught:
+        opened(chunk[:at] + b"\x03" + chunk[at + 1 :], 2)
+    assert caught.value.index == 2
+
+
+def test_chunks_of_two_slots_make_no_segment_even_under_one_key() -> None:
+    other = seal_segment(KEY, STREAM, SLOT + 1, SEGMENT, BLOCKS)
+    with pytest.raises(ChunkMisplaced) as caught:
+        open_segment(KEY, [*sealed_with(BLOCKS).chunks[:2], *other.chunks[2:]])
+    assert (caught.value.index, caught.value.what, caught.value.got) == (2, "slot", SLOT + 1)
+
+
 def test_a_wrong_key_is_told_from_damage_by_the_expected_hash() -> None:
     sealed = sealed_with(BLOCKS)
     with pytest.raises(WrongKey) as caught:

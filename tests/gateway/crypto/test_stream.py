@@ -62,7 +62,7 @@ def test_the_owner_has_the_key_of_every_slot(slot: int, segment_id: bytes) -> No
 
 @pytest.mark.parametrize("slot", [-1, SLOT_MAX + 1])
 def test_a_slot_without_a_key_is_refused(slot: int) -> None:
-    with pytest.raises(SlotRefused, match=str(slot)):
+    with pytest.raises(SlotRefused, match=f"slot {slot} has no key"):
         StreamKeys(ROOT, OWNER, "can0", 60_000).segment_key(slot, bytes(16))
 
 
