@@ -46,10 +46,10 @@ def content_of(number: int) -> bytes:
     return hashlib.shake_128(b"%d" % number).digest(number * 37 % 6_000)
 
 
-def commit_entries(log: CrashLog, count: int, journal_mode: str = "WAL", synchronous: str = "FULL") -> None:
+def commit_entries(log: CrashLog, count: int, **pragmas: str) -> None:
     connection = open_entries(Path(log.root), log)
-    connection.pragma("journal_mode", journal_mode)
-    connection.pragma("synchronous", synchronous)
+    for name, value in pragmas.items():
+        connection.pragma(name, value)
     for number in range(count):
         log.mark("begun", number)
         with transaction(connection):
@@ -145,7 +145,7 @@ def test_delete_mode_loses_at_most_the_last_commit_and_extra_not_even_that(
 ) -> None:
     # FULL does not sync the directory once the journal is deleted, and a journal that is back rolls back.
     with CrashLog(root) as log:
-        commit_entries(log, 50, "DELETE", synchronous)
+        commit_entries(log, 50, journal_mode="DELETE", synchronous=synchronous)
         lost = lost_at(log, log.points(300), tmp_path)
     assert max(lost) == lost_max
 
