@@ -1,8 +1,8 @@
 """The chain's wire formats in one place: what a gateway needs to speak to it.
 
 Runs on CPython.  Transactions and receipts live in transaction.py, blocks, votes and certificates in
-block.py, the genesis in genesis.py, entries of the state in entry.py.  From outside `chain_node/` they
-are imported from here only, together with the errors that reading them may raise.
+block.py, the genesis in genesis.py, entries of the state in entry.py, evidence in evidence.py.  From
+outside `chain_node/` they are imported from here only, with the errors that reading them may raise.
 """
 
 from chain_node.block import (
@@ -36,6 +36,7 @@ from chain_node.errors import (
     TrustError,
     WireError,
 )
+from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.genesis import Genesis
 from chain_node.reason import Reason
 from chain_node.transaction import (
@@ -74,6 +75,8 @@ __all__ = [
     "Genesis",
     "Header",
     "HeaderError",
+    "InclusionProof",
+    "Link",
     "LocalError",
     "NodeBusy",
     "NodeError",
@@ -85,8 +88,10 @@ __all__ = [
     "Reason",
     "Receipt",
     "Refused",
+    "StateEvidence",
     "StreamEntry",
     "Transaction",
+    "TransactionEvidence",
     "Transfer",
     "TrustError",
     "Vote",

@@ -1,0 +1,214 @@
+"""A light client: trusts a genesis and nobody else, and checks all that a node says.
+
+Runs on CPython; pure.  It follows headers with their certificates from the genesis on, and keeps only
+the last one.  Against a header it trusts it checks transactions, receipts and entries of the state.
+
+    client = LightClient(genesis)                         # or LightClient.restore(genesis, saved)
+    client.follow(links)                                  # headers with certificates, rising
+    receipt = client.confirm_transaction(evidence)        # raises TrustError, which says what failed
+    account = client.confirm_account(public, evidence)
+
+Every refusal is a TrustError: HeaderError, CertificateError, ForkFound or EvidenceError; bytes that are
+not what they must be are a WireError.  Both are PeerErrors.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chain_node.block import Header
+from chain_node.entry import Account, AnchorEntry, StreamEntry, account_key, anchor_key, stream_key
+from chain_node.errors import CertificateError, EvidenceError, ForkFound, HeaderError, WireError
+from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
+from chain_node.fields import Fields, read
+from chain_node.genesis import Genesis
+from chain_node.transaction import Receipt, transaction_hash
+from puf import cbor, merkle_tree
+from puf.errors import ProofError
+from puf.merkle_map import verify as verify_map
+
+HEAD_SIZE_MAX = 256
+RECENT_MAX = 4_096
+"""Blocks back from the head of which a forked twin is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedHead:
+    """The last block a light client has followed to; at the beginning, the genesis."""
+
+    height: int
+    block_hash: bytes
+    time_ms: int
+
+
+def verify_certificate(genesis: Genesis, link: Link) -> None:
+    """Check that this chain's validators made this header final.
+
+    Says nothing about the blocks before it.  Raises HeaderError, CertificateError.
+    """
+    header, certificate = link.header, link.certificate
+    if header.chain_id != genesis.chain_id:
+        raise HeaderError(
+            header.height, f"it is of chain {header.chain_id.hex()}, trusted is {genesis.chain_id.hex()}"
+        )
+    if header.validators_hash != genesis.validators_hash:
+        raise HeaderError(
+            header.height,
+            f"it names validators {header.validators_hash.hex()}, "
+            f"this chain's are {genesis.validators_hash.hex()}",
+        )
+    if (certificate.height, certificate.block_hash) != (header.height, header.block_hash):
+        raise CertificateError(
+            header.height,
+            f"it is for block {certificate.height}, {certificate.block_hash.hex()}; "
+            f"this one is {header.block_hash.hex()}",
+        )
+    if certificate.round < header.round:
+        raise CertificateError(
+            header.height, f"round {certificate.round} is before the block's {header.round}"
+        )
+    certificate.verify(genesis.chain_id, genesis.validators)
+
+
+class LightClient:
+    """What a gateway knows of the chain.  head: from `restore`; by default the genesis."""
+
+    def __init__(self, genesis: Genesis, head: TrustedHead | None = None) -> None:
+        self.genesis = genesis
+        self.head = head or TrustedHead(0, genesis.chain_id, genesis.time_ms)
+        self._recent: dict[int, bytes] = {}
+
+    def export(self) -> bytes:
+        """The trusted head as bytes, to be kept: CBOR map 1 chain id, 2 height, 3 block hash, 4 time_ms."""
+        head = self.head
+        return cbor.encode({1: self.genesis.chain_id, 2: head.height, 3: head.block_hash, 4: head.time_ms})
+
+    @classmethod
+    def restore(cls, genesis: Genesis, data: bytes) -> "LightClient":
+        """Go on from what `export` gave.  Raises WireError, also when it is of another chain."""
+        what = "trusted head"
+        fields = Fields(read(data, what, HEAD_SIZE_MAX), what)
+        chain_id = fields.blob(1, "chain id")
+        head = TrustedHead(
+            height=fields.integer(2, "height"),
+            block_hash=fields.blob(3, "block hash"),
+            time_ms=fields.integer(4, "time_ms"),
+        )
+        fields.done()
+        if chain_id != genesis.chain_id:
+            raise WireError(what, f"it is of chain {chain_id.hex()}, not {genesis.chain_id.hex()}")
+        return cls(genesis, head)
+
+    def follow(self, links: Iterable[Link]) -> TrustedHead:
+        """Trust the blocks after the head, one by one; the new head.
+
+        The first link may be the head's own, which ties a node's chain to ours.  After an error the head
+        is the last block that was right.  Raises HeaderError, CertificateError, ForkFound.
+        """
+        for link in links:
+            header = link.header
+            if header.height == self.head.height:
+                self.check(link)
+                continue
+            if header.height != self.head.height + 1:
+                raise HeaderError(header.height, f"it does not follow the trusted block {self.head.height}")
+            verify_certificate(self.genesis, link)
+            if header.parent_hash != self.head.block_hash:
+                raise HeaderError(
+                    header.height,
+                    f"its parent is {header.parent_hash.hex()}, the trusted block {self.head.height} "
+                    f"is {self.head.block_hash.hex()}",
+                )
+            if header.time_ms <= self.head.time_ms:
+                raise HeaderError(
+                    header.height,
+                    f"its time {header.time_ms} ms is not after its parent's {self.head.time_ms}",
+                )
+            self.head = TrustedHead(header.height, header.block_hash, header.time_ms)
+            self._recent[header.height] = header.block_hash
+            self._recent.pop(header.height - RECENT_MAX, None)
+        return self.head
+
+    def check(self, link: Link) -> Header:
+        """A header at or below the head that is certified, and so final; the header.
+
+        Raises HeaderError (above the head: follow the chain there first), CertificateError, ForkFound.
+        """
+        header = link.header
+        if header.height > self.head.height:
+            raise HeaderError(
+                header.height, f"it is beyond the trusted block {self.head.height}; follow first"
+            )
+        verify_certificate(self.genesis, link)
+        trusted = (
+            self.head.block_hash if header.height == self.head.height else self._recent.get(header.height)
+        )
+        if trusted and trusted != header.block_hash:
+            raise ForkFound(header.height, trusted, header.block_hash)
+        return header
+
+    def confirm_transaction(self, evidence: TransactionEvidence) -> Receipt:
+        """Check all of it; the receipt says whether the transaction had its effect.
+
+        Raises HeaderError, CertificateError, ForkFound, EvidenceError, WireError.
+        """
+        header = self.check(evidence.link)
+        verify_transaction(evidence.transaction, header, evidence.proof)
+        if evidence.receipt_proof.index != evidence.proof.index:
+            raise EvidenceError(f"the receipt is not that of transaction {evidence.proof.index}")
+        return verify_receipt(evidence.receipt, evidence.transaction, header, evidence.receipt_proof)
+
+    def confirm_state(self, key: bytes, evidence: StateEvidence) -> bytes | None:
+        """What the state after that block says under `key`; None if it proves to be absent."""
+        return verify_state(key, evidence.proof, self.check(evidence.link))
+
+    def confirm_account(self, public: bytes, evidence: StateEvidence) -> Account:
+        """The account of this key after that block; one that is absent is empty."""
+        data = self.confirm_state(account_key(public), evidence)
+        return Account() if data is None else Account.decode(data)
+
+    def confirm_anchor(self, stream: bytes, upload: int, evidence: StateEvidence) -> AnchorEntry | None:
+        """The anchor of this upload after that block; None if it proves not to be anchored."""
+        data = self.confirm_state(anchor_key(stream, upload), evidence)
+        return None if data is None else AnchorEntry.decode(data)
+
+    def confirm_stream(self, stream: bytes, evidence: StateEvidence) -> StreamEntry | None:
+        """Whose stream this is after that block; None if it proves to be nobody's."""
+        data = self.confirm_state(stream_key(stream), evidence)
+        return None if data is None else StreamEntry.decode(data)
+
+
+def verify_transaction(transaction: bytes, header: Header, proof: InclusionProof) -> None:
+    """Check that a block with this header has this transaction at this index.  Raises EvidenceError."""
+    _verify_leaf(transaction, header.tx_root, header, proof, "transaction")
+
+
+def verify_receipt(receipt: bytes, transaction: bytes, header: Header, proof: InclusionProof) -> Receipt:
+    """Check that a block with this header says this of `transaction`; the receipt.
+
+    Raises EvidenceError, WireError.
+    """
+    _verify_leaf(receipt, header.receipts_root, header, proof, "receipt")
+    decoded = Receipt.decode(receipt)
+    if decoded.tx_hash != transaction_hash(transaction):
+        raise EvidenceError(f"the receipt is of transaction {decoded.tx_hash.hex()}")
+    return decoded
+
+
+def verify_state(key: bytes, proof: bytes, header: Header) -> bytes | None:
+    """What the state after this header's block says under `key`; None for proven absence.
+
+    Raises EvidenceError.
+    """
+    try:
+        return verify_map(header.state_root, key, proof)
+    except ProofError as error:
+        raise EvidenceError(f"state proof against block {header.height}: {error}") from None
+
+
+def _verify_leaf(data: bytes, root: bytes, header: Header, proof: InclusionProof, name: str) -> None:
+    try:
+        merkle_tree.verify_inclusion(
+            merkle_tree.leaf_hash(data), proof.index, header.tx_count, list(proof.hashes), root
+        )
+    except ProofError as error:
+        raise EvidenceError(f"{name} {proof.index} of block {header.height}: {error}") from None

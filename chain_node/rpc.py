@@ -1,0 +1,326 @@
+"""JSON-RPC 2.0: the bytes of a request in, the bytes of the answer out.
+
+Runs on CPython; knows no sockets.  Bytes are lower-case hex, amounts are ucpc, params are named.
+
+    chain_info                     what chain this is, its rules, its head
+    genesis                        {genesis}
+    headers      from, count       {height, headers: [{header, certificate}]} rising from height `from`
+    tx_submit    tx                {tx_hash}
+    tx_get       tx_hash           {status: final | pending | refused | unknown, ...}
+    account_get  account           {height, header, certificate, proof, balance_ucpc, nonce, next_nonce, ...}
+    state_get    key               {height, header, certificate, proof}
+    dev_fund     account, amount_ucpc   {tx_hash}; only where there is a treasury: development chains
+
+An answer with an error carries `data.reason`, a label for machines that does not change; where waiting
+helps, `data.retry_after_ms`.  A batch holds at most BATCH_MAX requests.  Source: jsonrpc.org/specification.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Protocol
+
+from chain_node import quorum
+from chain_node.entry import account_key
+from chain_node.errors import Refused, StorageError
+from chain_node.fields import INT_MAX, KEY_SIZE
+from chain_node.node import Node
+from chain_node.reason import Reason
+from chain_node.rpc_format import (
+    BATCH_MAX,
+    BODY_SIZE_MAX,
+    HEADERS_MAX,
+    ID_SIZE_MAX,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    NOT_READY,
+    PARSE_ERROR,
+    REFUSED,
+    STATE_KEY_SIZE_MAX,
+    from_hex,
+)
+from chain_node.state import State
+from chain_node.storage import StoredBlock
+from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
+from puf import merkle_tree
+
+
+class RpcError(Exception):
+    """What a request is answered with when it cannot be answered."""
+
+    def __init__(self, code: int, message: str, reason: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.retry_after_ms = code, reason, retry_after_ms
+
+    def to_json(self) -> dict[str, object]:
+        """The error object."""
+        data: dict[str, object] = {"reason": self.reason}
+        if self.retry_after_ms is not None:
+            data["retry_after_ms"] = self.retry_after_ms
+        return {"code": self.code, "message": str(self), "data": data}
+
+
+class Faucet(Protocol):
+    """Who gives money away on a development chain."""
+
+    def fund(self, account: bytes, amount_ucpc: int) -> bytes:
+        """Submit a transfer to `account`; its transaction's hash.  Raises Refused."""
+
+
+class Params:
+    """The named parameters of one call: each read takes one out, and `done` wants nothing left."""
+
+    def __init__(self, value: object) -> None:
+        if not isinstance(value, dict):
+            raise RpcError(INVALID_PARAMS, "params must be an object with names", "params")
+        self._left = dict(value)
+
+    def blob(self, name: str, size_max: int, size: int | None = None) -> bytes:
+        """Bytes in hex: exactly `size`, or at most `size_max`."""
+        data = from_hex(self._take(name), size_max, size)
+        if data is None:
+            length = f"at most {size_max}" if size is None else str(size)
+            raise RpcError(INVALID_PARAMS, f"{name} must be lower-case hex of {length} bytes", "params")
+        return data
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """An int from `low` to `high`."""
+        value = self._take(name)
+        if type(value) is not int or not low <= value <= high:
+            raise RpcError(INVALID_PARAMS, f"{name} must be a whole number from {low} to {high}", "params")
+        return value
+
+    def done(self) -> None:
+        """Every parameter has been read."""
+        if self._left:
+            names = ", ".join(sorted(name[:40] for name in self._left)[:4])
+            raise RpcError(INVALID_PARAMS, f"unknown params: {names}", "params")
+
+    def _take(self, name: str) -> object:
+        if name not in self._left:
+            raise RpcError(INVALID_PARAMS, f"{name} is missing", "params")
+        return self._left.pop(name)
+
+
+class Dispatcher:
+    """Answers requests about one node.  faucet: where there is one, `dev_fund` works."""
+
+    def __init__(self, node: Node, faucet: Faucet | None = None) -> None:
+        self._node = node
+        self._faucet = faucet
+        self._methods: dict[str, Callable[[Params], dict[str, object]]] = {
+            "chain_info": self._chain_info,
+            "genesis": self._genesis,
+            "headers": self._headers,
+            "tx_submit": self._tx_submit,
+            "tx_get": self._tx_get,
+            "account_get": self._account_get,
+            "state_get": self._state_get,
+        }
+        if faucet:
+            self._methods["dev_fund"] = self._dev_fund
+
+    def dispatch(self, body: bytes) -> bytes | None:
+        """The answer to a request or a batch; None when all of it are notifications.
+
+        Raises nothing on account of `body`.
+        """
+        try:
+            request = _parse(body)
+        except RpcError as error:
+            return _encode(_answer(None, error))
+        if not isinstance(request, list):
+            answer = self._call(request)
+            return None if answer is None else _encode(answer)
+        if not 1 <= len(request) <= BATCH_MAX:
+            why = f"a batch holds 1 to {BATCH_MAX} requests"
+            return _encode(_answer(None, RpcError(INVALID_REQUEST, why, "batch_size")))
+        answers = [answer for item in request if (answer := self._call(item)) is not None]
+        return _encode(answers) if answers else None
+
+    def _call(self, request: object) -> dict[str, object] | None:
+        if not isinstance(request, dict):
+            return _answer(None, RpcError(INVALID_REQUEST, "a request must be an object", "request"))
+        ident = request.get("id")
+        if not _is_id(ident):
+            why = f"id must be null, a text of at most {ID_SIZE_MAX} characters or a whole number"
+            return _answer(None, RpcError(INVALID_REQUEST, why, "request"))
+        try:
+            outcome: dict[str, object] | RpcError = self._result(request)
+        except RpcError as error:
+            outcome = error
+        # A notification is not answered, but one that is no valid request at all is.
+        is_notification = "id" not in request
+        if is_notification and not (isinstance(outcome, RpcError) and outcome.code == INVALID_REQUEST):
+            return None
+        return _answer(ident, outcome)
+
+    def _result(self, request: dict[str, object]) -> dict[str, object]:
+        if request.get("jsonrpc") != "2.0":
+            raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', "request")
+        name = request.get("method")
+        if not isinstance(name, str):
+            raise RpcError(INVALID_REQUEST, "method must be a text", "request")
+        if request.keys() - {"jsonrpc", "id", "method", "params"}:
+            raise RpcError(INVALID_REQUEST, "a request has jsonrpc, id, method and params only", "request")
+        if name not in self._methods:
+            raise RpcError(
+                METHOD_NOT_FOUND, f"no such method; there are {', '.join(sorted(self._methods))}", "method"
+            )
+        try:
+            return self._methods[name](Params(request.get("params", {})))
+        except Refused as error:
+            wait_ms = self._node.genesis.block_period_ms if error.reason == Reason.BUSY else None
+            raise RpcError(REFUSED, str(error), error.reason.label, wait_ms) from error
+        except StorageError as error:
+            # The path is the operator's business, not the caller's.
+            raise RpcError(INTERNAL_ERROR, "the node cannot use its file", "storage") from error
+
+    # Methods
+
+    def _chain_info(self, params: Params) -> dict[str, object]:
+        params.done()
+        genesis, head = self._node.genesis, self._node.head
+        return {
+            "name": genesis.name,
+            "chain_id": genesis.chain_id.hex(),
+            "height": head.height,
+            "block_hash": head.block_hash.hex(),
+            "time_ms": head.time_ms,
+            "validator_count": len(genesis.validators),
+            "quorum": quorum.size(len(genesis.validators)),
+            "fee_min_ucpc": genesis.fee_min_ucpc,
+            "free_tx_per_day": genesis.free_tx_per_day,
+            "block_period_ms": genesis.block_period_ms,
+            "pool_count": len(self._node.pool),
+            "trouble": self._node.trouble,
+        }
+
+    def _genesis(self, params: Params) -> dict[str, object]:
+        params.done()
+        return {"genesis": self._node.genesis.data.hex()}
+
+    def _headers(self, params: Params) -> dict[str, object]:
+        first = params.integer("from", 1, INT_MAX)
+        count = params.integer("count", 1, HEADERS_MAX)
+        params.done()
+        rows = self._node.storage.headers(first, count)
+        return {
+            "height": self._node.head.height,
+            "headers": [{"header": row[0].hex(), "certificate": row[1].hex()} for row in rows],
+        }
+
+    def _tx_submit(self, params: Params) -> dict[str, object]:
+        data = params.blob("tx", TX_SIZE_LIMIT)
+        params.done()
+        return {"tx_hash": self._node.submit(data).hex()}
+
+    def _tx_get(self, params: Params) -> dict[str, object]:
+        tx_hash = params.blob("tx_hash", 32, 32)
+        params.done()
+        if found := self._node.storage.find_transaction(tx_hash):
+            return self._final(*found)
+        if pending := self._node.pool.get(tx_hash):
+            return {"status": "pending", "tx": pending.data.hex()}
+        if refused := self._node.pool.refusal(tx_hash):
+            return {"status": "refused", "reason": refused.reason.label, "message": str(refused)}
+        return {"status": "unknown"}
+
+    def _final(self, height: int, index: int) -> dict[str, object]:
+        block = self._block(height)
+        receipts = [receipt.encode() for receipt in block.receipts]
+        return _link(block) | {
+            "status": "final",
+            "tx": block.transactions[index].hex(),
+            "index": index,
+            "tx_proof": _inclusion(block.transactions, index),
+            "receipt": receipts[index].hex(),
+            "receipt_proof": _inclusion(receipts, index),
+        }
+
+    def _account_get(self, params: Params) -> dict[str, object]:
+        public = params.blob("account", KEY_SIZE, KEY_SIZE)
+        params.done()
+        answer = self._proven(account_key(public))
+        account = State(self._node.storage.entries(self._node.head.state_root)).account(public)
+        return answer | {
+            "balance_ucpc": account.balance_ucpc,
+            "nonce": account.nonce,
+            "next_nonce": self._node.next_nonce(public),
+            "quota_day": account.quota_day,
+            "quota_used": account.quota_used,
+        }
+
+    def _state_get(self, params: Params) -> dict[str, object]:
+        key = params.blob("key", STATE_KEY_SIZE_MAX)
+        params.done()
+        return self._proven(key)
+
+    def _proven(self, key: bytes) -> dict[str, object]:
+        storage, head = self._node.storage, self._node.head
+        if head.height == 0:
+            raise RpcError(
+                NOT_READY, "there is no block yet", "no_block_yet", self._node.genesis.block_period_ms
+            )
+        with storage.errors():
+            return _link(self._block(head.height)) | {
+                "proof": storage.entries(head.state_root).prove(key).hex()
+            }
+
+    def _dev_fund(self, params: Params) -> dict[str, object]:
+        public = params.blob("account", KEY_SIZE, KEY_SIZE)
+        amount_ucpc = params.integer("amount_ucpc", 1, SUPPLY_UCPC)
+        params.done()
+        assert self._faucet  # noqa: S101 - the method is not there without one
+        return {"tx_hash": self._faucet.fund(public, amount_ucpc).hex()}
+
+    def _block(self, height: int) -> StoredBlock:
+        block = self._node.storage.block(height)
+        assert block, "the index and the head name only blocks that are there"  # noqa: S101 - one transaction
+        return block
+
+
+def _link(block: StoredBlock) -> dict[str, object]:
+    return {
+        "height": block.header.height,
+        "header": block.header.data.hex(),
+        "certificate": block.certificate.encode().hex(),
+    }
+
+
+def _inclusion(items: tuple[bytes, ...] | list[bytes], index: int) -> list[str]:
+    proof = merkle_tree.inclusion_proof([merkle_tree.leaf_hash(item) for item in items], index)
+    return [sibling.hex() for sibling in proof]
+
+
+def _parse(body: bytes) -> object:
+    if len(body) > BODY_SIZE_MAX:
+        raise RpcError(INVALID_REQUEST, f"a request has at most {BODY_SIZE_MAX} bytes", "body_size")
+    try:
+        value: object = json.loads(body, parse_constant=_no_constant)
+    # RecursionError: brackets nested too deep; ValueError: everything else, numbers of 5,000 digits too.
+    except (ValueError, RecursionError):
+        raise RpcError(PARSE_ERROR, "the body is not JSON", "json") from None
+    return value
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= ID_SIZE_MAX
+    return value is None or (type(value) is int and -INT_MAX <= value <= INT_MAX)
+
+
+def _answer(ident: object, outcome: dict[str, object] | RpcError) -> dict[str, object]:
+    answer: dict[str, object] = {"jsonrpc": "2.0", "id": ident}
+    if isinstance(outcome, RpcError):
+        return answer | {"error": outcome.to_json()}
+    return answer | {"result": outcome}
+
+
+def _encode(answer: object) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode()

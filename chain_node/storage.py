@@ -1,0 +1,391 @@
+"""The chain on disk: one SQLite file that a power cut at any moment leaves at a whole block.
+
+Runs on CPython.  WAL with synchronous=FULL: what returned is on the disk.  A block, its certificate,
+its receipts, its state nodes and the index of its transactions are committed together or not at all.
+A vote is committed, with the block it is for, before `put_vote` returns: a validator that restarts
+remembers what it said, and can finish a block that it was about to make final.
+
+    meta    genesis
+    block   by height: hash, header, certificate, transactions, receipts
+    tx      by hash: height and position of a transaction
+    node    by hash: nodes of the state's Merkle map; `stale_since` is the height that no longer needs one
+    vote    by height, round, phase: our own votes, until their height is decided
+
+Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from chain_node.block import Block, Certificate, Header, Phase, Vote
+from chain_node.errors import (
+    CertificateError,
+    DoubleVote,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+    WireError,
+    WrongChainStored,
+)
+from chain_node.fields import read
+from chain_node.genesis import Genesis
+from chain_node.ledger import Execution, Head, genesis_execution
+from chain_node.state import Overlay
+from chain_node.transaction import Receipt
+from puf import cbor
+from puf.merkle_map import MerkleMap, NodeMissing
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE block (
+    height INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    header BLOB NOT NULL,
+    certificate BLOB NOT NULL,
+    transactions BLOB NOT NULL,
+    receipts BLOB NOT NULL
+);
+CREATE TABLE tx (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE node (hash BLOB PRIMARY KEY, data BLOB NOT NULL, stale_since INTEGER) WITHOUT ROWID;
+CREATE INDEX node_stale ON node (stale_since) WHERE stale_since IS NOT NULL;
+CREATE TABLE vote (
+    height INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    phase INTEGER NOT NULL,
+    block_hash BLOB NOT NULL,
+    data BLOB NOT NULL,
+    block BLOB,
+    PRIMARY KEY (height, round, phase)
+) WITHOUT ROWID;
+"""
+APPLICATION_ID = 0x4350436E
+"""Marks our files in SQLite's header: "CPCn"."""
+SCHEMA_VERSION = 1
+STATES_KEPT = 64
+"""Blocks back from the head whose states can still be proven; older nodes are deleted."""
+NODES_CACHED = 1 << 14
+"""State nodes kept in memory, some 4 MiB."""
+BODY_SIZE_MAX = 1 << 26
+"""Bytes of a block's transactions or receipts as we stored them ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A final block as it lies in the file."""
+
+    header: Header
+    certificate: Certificate
+    transactions: tuple[bytes, ...]
+    receipts: tuple[Receipt, ...]
+
+
+class Storage:
+    """The file of one chain, opened by one process.  Raises StorageError and what is under it everywhere."""
+
+    def __init__(self, connection: apsw.Connection, path: str, genesis: Genesis) -> None:
+        self._connection = connection
+        self._path = path
+        self._nodes: dict[bytes, bytes] = {}
+        self.genesis = genesis
+        self.head = Head(0, genesis.chain_id, genesis.time_ms, b"")
+        """The last block that is committed."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], genesis: Genesis, vfs: str | None = None) -> "Storage":
+        """The chain in `path`, which is made with the genesis's state if it is not there.
+
+        vfs: name of a registered SQLite VFS; tests put a disk there that forgets.
+        Raises WrongChainStored, StorageDamaged, StorageFull, StorageError.
+        """
+        name = os.fspath(path)
+        if vfs is None:
+            _create_private(name)
+        with _storage_errors(name):
+            connection = apsw.Connection(name, vfs=vfs)
+        storage = cls(connection, name, genesis)
+        try:
+            with storage.errors(), _decoding(name):
+                storage._configure()
+                storage._begin_or_resume()
+        except BaseException:
+            connection.close()
+            raise
+        return storage
+
+    def close(self) -> None:
+        """Close the file; nothing else may be called afterwards."""
+        self._connection.close()
+
+    # Blocks
+
+    def commit(self, block: Block, certificate: Certificate, execution: Execution) -> None:
+        """Make `block` the new head, with all that belongs to it, in one synced transaction.
+
+        Raises StorageFull when there is no room; the former head then stands, and it may be tried again.
+        """
+        header = block.header
+        body = cbor.encode([transaction.data for transaction in block.transactions])
+        receipts = cbor.encode([receipt.encode() for receipt in execution.receipts])
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)",
+                (header.height, header.block_hash, header.data, certificate.encode(), body, receipts),
+            )
+            database.executemany(
+                "INSERT INTO tx VALUES (?, ?, ?)",
+                [(tx.tx_hash, header.height, position) for position, tx in enumerate(block.transactions)],
+            )
+            self._write_nodes(execution, header.height)
+            database.execute("DELETE FROM node WHERE stale_since <= ?", (header.height - STATES_KEPT,))
+            database.execute("DELETE FROM vote WHERE height < ?", (header.height,))
+        # Nodes that are stale stay readable here: they are what they are as long as they exist.
+        if len(self._nodes) + len(execution.nodes_added) > NODES_CACHED:
+            self._nodes.clear()
+        else:
+            self._nodes.update(execution.nodes_added)
+        self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
+
+    def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """(header, certificate) as bytes, from height `first` on, at most `count`."""
+        with self.errors():
+            return list(
+                self._connection.execute(
+                    "SELECT header, certificate FROM block WHERE height >= ? ORDER BY height LIMIT ?",
+                    (first, count),
+                )
+            )
+
+    def block(self, height: int) -> StoredBlock | None:
+        """The block at this height, if it is final."""
+        with self.errors():
+            row = self._connection.execute(
+                "SELECT header, certificate, transactions, receipts FROM block WHERE height = ?", (height,)
+            ).fetchone()
+        with _decoding(self._path):
+            return _stored_block(*row) if row else None
+
+    def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
+        """(height, position in the block) of a final transaction."""
+        with self.errors():
+            row: tuple[int, int] | None = self._connection.execute(
+                "SELECT height, position FROM tx WHERE hash = ?", (tx_hash,)
+            ).fetchone()
+            return row
+
+    def read_node(self, node_hash: bytes) -> bytes:
+        """A node of the state's Merkle map.  Raises KeyError when there is none of this hash."""
+        node = self._nodes.get(node_hash)
+        if node is None:
+            with self.errors():
+                row = self._connection.execute(
+                    "SELECT data FROM node WHERE hash = ?", (node_hash,)
+                ).fetchone()
+            if row is None:
+                raise KeyError(node_hash)
+            node = bytes(row[0])
+            if len(self._nodes) >= NODES_CACHED:
+                self._nodes.clear()
+            self._nodes[node_hash] = node
+        return node
+
+    def entries(self, state_root: bytes) -> MerkleMap:
+        """The state with this root, to read and to prove: the head's, or of the last STATES_KEPT blocks."""
+        return MerkleMap(Overlay(self.read_node), state_root)
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        """Around readers of `entries`: StorageError for all that only a broken disk or file brings."""
+        return _storage_errors(self._path, self._connection)
+
+    # Votes
+
+    def put_vote(self, vote: Vote, block: Block | None = None) -> None:
+        """Remember our vote, and the block it is for, for good.  Only then may the vote be shown to anyone.
+
+        The same vote again is no error.  Raises DoubleVote when this height, round and phase has another.
+        """
+        with self._transaction() as database:
+            decided = database.execute("SELECT hash FROM block WHERE height = ?", (vote.height,)).fetchone()
+            row = (
+                decided
+                or database.execute(
+                    "SELECT block_hash FROM vote WHERE height = ? AND round = ? AND phase = ?",
+                    (vote.height, vote.round, int(vote.phase)),
+                ).fetchone()
+            )
+            if row and row[0] != vote.block_hash:
+                raise DoubleVote(vote.height, vote.round, row[0], vote.block_hash)
+            if not row:
+                database.execute(
+                    "INSERT INTO vote VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        vote.height,
+                        vote.round,
+                        int(vote.phase),
+                        vote.block_hash,
+                        vote.data,
+                        block.encode() if block else None,
+                    ),
+                )
+
+    def votes(self, height: int) -> list[tuple[Vote, Block | None]]:
+        """Our votes at this height with the blocks they are for, by round and phase."""
+        with self.errors():
+            rows: list[Any] = self._connection.execute(
+                "SELECT data, block FROM vote WHERE height = ? ORDER BY round, phase", (height,)
+            ).fetchall()
+        with _decoding(self._path):
+            return [(Vote.decode(data), Block.decode(block) if block else None) for data, block in rows]
+
+    def vote(self, height: int, round_: int, phase: Phase) -> Vote | None:
+        """Our vote in this height, round and phase, if we gave one."""
+        for vote, _ in self.votes(height):
+            if (vote.round, vote.phase) == (round_, phase):
+                return vote
+        return None
+
+    # Inside
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        """All of what is inside is on the disk afterwards or, when anything is raised, none of it."""
+        with self.errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # After some errors SQLite has rolled back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _configure(self) -> None:
+        self._connection.set_busy_timeout(5_000)
+        mode = self._connection.pragma("journal_mode", "WAL")
+        if mode != "wal":
+            raise StorageError(self._path, f"journal mode is {mode}, not wal; use a local disk")
+        self._connection.pragma("synchronous", "FULL")
+        self._connection.pragma("trusted_schema", False)
+        # Memory-mapped, a dying disk would kill the process in place of an error.
+        self._connection.pragma("mmap_size", 0)
+
+    def _begin_or_resume(self) -> None:
+        if self._connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            self._begin()
+        if self._connection.pragma("application_id") != APPLICATION_ID:
+            raise StorageDamaged(self._path, "this is a database of another program; check the path")
+        version = self._connection.pragma("user_version")
+        if version != SCHEMA_VERSION:
+            raise StorageError(self._path, f"its version is {version}, this program knows {SCHEMA_VERSION}")
+        stored = self._connection.execute("SELECT value FROM meta WHERE name = 'genesis'").get
+        if stored != self.genesis.data:
+            raise WrongChainStored(
+                self._path,
+                f"holds chain {sha256(stored or b'').hexdigest()}, not {self.genesis.chain_id.hex()}; "
+                "take the genesis it was made with, or another file",
+            )
+        self.head, _ = genesis_execution(self.genesis)
+        row = self._connection.execute(
+            "SELECT header, certificate, hash FROM block ORDER BY height DESC LIMIT 1"
+        ).fetchone()
+        if row:
+            header, certificate = Header.decode(row[0]), Certificate.decode(row[1])
+            certificate.verify(self.genesis.chain_id, self.genesis.validators)
+            if not row[2] == header.block_hash == certificate.block_hash:
+                raise StorageDamaged(self._path, f"block {header.height} and its certificate do not fit")
+            self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
+
+    def _begin(self) -> None:
+        _, execution = genesis_execution(self.genesis)
+        with self._transaction() as database:
+            database.execute(SCHEMA)
+            database.pragma("application_id", APPLICATION_ID)
+            database.pragma("user_version", SCHEMA_VERSION)
+            database.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.data,))
+            self._write_nodes(execution, 0)
+
+    def _write_nodes(self, execution: Execution, height: int) -> None:
+        # A node that comes back is no longer stale: REPLACE clears the mark.
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO node VALUES (?, ?, NULL)", execution.nodes_added.items()
+        )
+        self._connection.executemany(
+            "UPDATE node SET stale_since = ? WHERE hash = ?",
+            [(height, node_hash) for node_hash in execution.nodes_stale],
+        )
+
+
+def _stored_block(header: bytes, certificate: bytes, transactions: bytes, receipts: bytes) -> StoredBlock:
+    return StoredBlock(
+        Header.decode(header),
+        Certificate.decode(certificate),
+        _decode_list(transactions),
+        tuple(Receipt.decode(item) for item in _decode_list(receipts)),
+    )
+
+
+def _decode_list(data: bytes) -> tuple[bytes, ...]:
+    items = read(data, "stored list", BODY_SIZE_MAX)
+    if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
+        raise WireError("stored list", "it is no list of bytes")
+    return tuple(items)
+
+
+def _create_private(path: str) -> None:
+    """An empty file that only its owner may read; SQLite gives its -wal file the same permissions."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StorageError(path, f"cannot be made: {error.strerror}") from error
+    sync_directory(Path(path).parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in this folder as durable as the files: they are lost separately.  Source: fsync(2)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _storage_errors(path: str, connection: apsw.Connection | None = None) -> Iterator[None]:
+    """Our errors for SQLite's, where the disk or the file is what is wrong, and not the statement."""
+    full = "the disk is full; free some space"
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StorageFull(path, full) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StorageDamaged(
+            path, f"damaged: {error}; restore it, or delete it and sync from peers"
+        ) from error
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        # A -wal or -shm file that finds no space ends here; SQLite keeps the kernel's number.
+        if connection and connection.system_errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(path, full) from error
+        raise StorageError(path, f"{error}; check its permissions and the disk") from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StorageError(path, "another process holds it; stop that one") from error
+    except NodeMissing as error:
+        raise StorageDamaged(path, f"{error}; restore it, or delete it and sync from peers") from error
+
+
+@contextlib.contextmanager
+def _decoding(path: str) -> Iterator[None]:
+    """What we wrote ourselves and cannot read any more is damage, not a peer's fault."""
+    try:
+        yield
+    except (WireError, CertificateError) as error:
+        raise StorageDamaged(path, f"what it holds is {error}; restore it, or delete it and sync") from error
