@@ -18,7 +18,8 @@ DBC ?=
 export PYTHON TRACE DBC
 unexport PYTHONPATH PYTHONHOME
 
-PIP := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet
+# A pip.conf may name any index: what it gives must have a hash of the lock. It may not send packages elsewhere.
+PIP_INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-user
 UV_VERSION := 0.13.9
 
 # A .venv that was copied or moved, or whose Python was upgraded away, is made anew; one that works is kept,
@@ -75,6 +76,10 @@ bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
 	.venv/bin/python -m tests.crash --points 500
 
+.PHONY: kill
+kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost records (long)
+	.venv/bin/python -m tests.kill --points 200
+
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 	.venv/bin/python -m tests.soak
@@ -129,12 +134,12 @@ clean: ## Remove .venv, caches and what a build or a demo left
 # Our own package goes in as a link (editable), built by the locked hatchling, so nothing without a hash is fetched.
 .venv/.runtime: requirements.lock pyproject.toml .venv/.place
 	@[ -e .venv/.dev ] || echo "Installing $$(grep -c == requirements.lock) packages into .venv (a minute, once) ..."
-	@$(PIP) install $(PIP_ARGS) --require-hashes --requirement requirements.lock
-	@$(PIP) install --no-index --no-build-isolation --no-deps --editable .
+	@$(PIP_INSTALL) $(PIP_ARGS) --require-hashes --requirement requirements.lock
+	@$(PIP_INSTALL) --no-index --no-build-isolation --no-deps --editable .
 	@touch $@
 
 .venv/.dev: requirements-dev.lock pyproject.toml .venv/.place
 	@echo "Installing $$(grep -c == requirements-dev.lock) packages into .venv (a minute, once) ..."
-	@$(PIP) install $(PIP_ARGS) --require-hashes --requirement requirements-dev.lock
-	@$(PIP) install --no-index --no-build-isolation --no-deps --editable .
+	@$(PIP_INSTALL) $(PIP_ARGS) --require-hashes --requirement requirements-dev.lock
+	@$(PIP_INSTALL) --no-index --no-build-isolation --no-deps --editable .
 	@touch $@ .venv/.runtime

@@ -136,7 +136,19 @@ def test_bare_make_prints_help_and_does_nothing_else() -> None:
     if shutil.which("make") is None:
         pytest.skip("no make here")
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, env=without_make())
-    for name in ("demo", "test", "quick", "tidy", "bench", "crash", "soak", "examples", "lock", "clean"):
+    for name in (
+        "demo",
+        "test",
+        "quick",
+        "tidy",
+        "bench",
+        "crash",
+        "kill",
+        "soak",
+        "examples",
+        "lock",
+        "clean",
+    ):
         assert re.search(rf"^  make {name} +\S", done.stdout, re.MULTILINE), name
 
 
@@ -233,7 +245,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-PIP = "python -m pip --disable-pip-version-check --no-input --quiet install"
+PIP = "python -m pip --disable-pip-version-check --no-input --quiet install --no-user"
 INSTALL_RUNTIME = [
     f"{PIP} --only-binary :all: --require-hashes --requirement requirements.lock",
     f"{PIP} --no-index --no-build-isolation --no-deps --editable .",

@@ -257,7 +257,7 @@ BAD: list[tuple[Callable[[Files], list[str]], dict[str, str], list[str]]] = [
         tidy_rules.make_targets,
         {
             "Makefile": ".PHONY: demo\ndemo: x ## Show it\n.PHONY: test\ntest:\n\ttrue\n"
-            "bench: ## Measure\n.PHONY: lost\n",
+            "bench: ## Measure\n\tpython -m tests.bench\n.PHONY: lost\n",
             "README.md": "Type `make demo` or `make dmeo`, and make sure.\n```\nmake tset\n```\nmake up",
             ".ci/run": "exec timeout 9 make tests",
         },
@@ -265,6 +265,7 @@ BAD: list[tuple[Callable[[Files], list[str]], dict[str, str], list[str]]] = [
             "Makefile:1: bench is not phony;",
             "Makefile:1: lost is phony but has no rule",
             "Makefile:1: test is not explained;",
+            "Makefile:7: there is no module tests.bench;",
             "README.md:1: there is no `make dmeo`;",
             "README.md:3: there is no `make tset`;",
             ".ci/run:1: there is no `make tests`;",

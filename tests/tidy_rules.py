@@ -478,6 +478,11 @@ def make_targets(files: Files) -> list[str]:
         f"Makefile:1: {name} is not explained; add ## and a sentence"
         for name in targets - explained - {"style"}
     ]
+    for number, line in enumerate(makefile.splitlines(), 1):
+        for name in re.findall(r"python -m (tests\.\w+)", line):
+            module = name.replace(".", "/")
+            if not {f"{module}.py", f"{module}/__main__.py"} & set(files):
+                problems.append(f"Makefile:{number}: there is no module {name}; write it, or drop the target")
     for path in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", ".ci/run"):
         is_code = path == ".ci/run"
         for number, line in enumerate(files.get(path, "").splitlines(), 1):
