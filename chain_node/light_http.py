@@ -32,7 +32,7 @@ from puf.merkle_map import PROOF_SIZE_MAX
 ANSWER_SIZE_MAX = 1 << 24
 """Bytes of an answer that are read at most."""
 TEXT_SIZE_MAX = 1_000
-TIMEOUT_S = 10.0
+TIMEOUT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ class AccountAnswer:
 
 
 class NodeClient:
-    """Speaks to one node.  timeout_s: for a whole call.  Use as `async with`, or `close` it.
+    """Speaks to one node.  timeout_ms: for a whole call.  Use as `async with`, or `close` it.
 
     Raises the errors of this file's head; WireError never, what a node sends wrongly is NodeLied.
     """
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_ms: int = TIMEOUT_MS) -> None:
         self.url = url
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_ms / 1000)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "NodeClient":

@@ -60,8 +60,22 @@ class Reason(IntEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether sending the same transaction again can never help."""
-        return self not in (Reason.NONCE_AHEAD, Reason.NONCE_PENDING, Reason.QUOTA_USED_UP, Reason.BUSY)
+        """Whether a node that refused a transaction for this will refuse it for ever.
+
+        What stands in a receipt is final whatever it is: that nonce is used.
+        """
+        return self not in _MAY_PASS
+
+
+_MAY_PASS = {
+    Reason.NONCE_AHEAD,
+    Reason.NONCE_PENDING,
+    Reason.FEE_NOT_COVERED,
+    Reason.ACCOUNT_UNKNOWN,
+    Reason.QUOTA_USED_UP,
+    Reason.BUSY,
+    Reason.BALANCE_TOO_LOW,
+}
 
 
 EFFECT_FIRST = 32
