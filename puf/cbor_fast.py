@@ -178,7 +178,9 @@ class _EveryTag(Mapping[int, Callable[[Any, bool], Any]]):
 _EVERY_TAG = _EveryTag()
 
 
-def decode(data: bytes, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX) -> object:
+def decode(
+    data: bytes | bytearray | memoryview, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX
+) -> object:
     """The value of `data`: see `puf.cbor`."""
     check_depth_max(depth_max)
     if len(data) > size_max:

@@ -112,14 +112,47 @@ def float_bytes(value: float) -> bytes:
     """The shortest form that keeps the value."""
     if value != value:  # Section 4.2.2: one NaN stands for all of them.
         return b"\xf9\x7e\x00"
-    for initial, form in ((b"\xf9", ">e"), (b"\xfa", ">f")):
-        try:
-            packed = struct.pack(form, value)
-        except OverflowError:  # CPython says so; MicroPython packs an infinity, which then differs.
-            continue
-        if struct.unpack(form, packed)[0] == value:
-            return initial + packed
-    return b"\xfb" + struct.pack(">d", value)
+    try:
+        single = struct.pack(">f", value)
+    except OverflowError:  # CPython says so; MicroPython packs an infinity, which then differs.
+        return b"\xfb" + struct.pack(">d", value)
+    if struct.unpack(">f", single)[0] != value:
+        return b"\xfb" + struct.pack(">d", value)
+    half = _half_of(int.from_bytes(single, "big"))
+    return b"\xfa" + single if half < 0 else struct.pack(">BH", 0xF9, half)
+
+
+def _half_of(single: int) -> int:
+    """The bits of the half that equals the single with these bits, or -1; infinities do, NaNs do not matter.
+
+    By hand, because MicroPython 1.29 packs subnormal halves wrongly.
+    """
+    sign = single >> 16 & 0x8000
+    exponent = (single >> 23 & 0xFF) - 127
+    mantissa = single & 0x7FFFFF
+    if exponent == 128:
+        return sign | 0x7C00
+    if exponent == -127 and mantissa == 0:
+        return sign
+    if -14 <= exponent <= 15 and mantissa & 0x1FFF == 0:
+        return sign | (exponent + 15) << 10 | mantissa >> 13
+    if -24 <= exponent < -14:
+        mantissa |= 0x800000
+        if mantissa & ((1 << -1 - exponent) - 1) == 0:
+            return sign | mantissa >> -1 - exponent
+    return -1
+
+
+def _float_of_half(half: int) -> float:
+    exponent = half >> 10 & 31
+    mantissa = half & 0x3FF
+    if exponent == 0:
+        value = mantissa / (1 << 24)
+        return -value if half >> 15 else value
+    # The exponent of a single is biased by 127 instead of 15, and all ones again mean infinity or NaN.
+    exponent = 255 if exponent == 31 else exponent + 112
+    single = struct.pack(">I", half >> 15 << 31 | exponent << 23 | mantissa << 13)
+    return float(struct.unpack(">f", single)[0])
 
 
 def check_key(key: object) -> None:
@@ -138,9 +171,10 @@ def _append(out: bytearray, value: object, depth: int) -> None:
     elif isinstance(value, int):
         out.extend(_integer(value))
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
-        out.extend(head(2, len(data)))
-        out.extend(data)
+        if isinstance(value, memoryview):  # Its length may count items instead of bytes.
+            value = bytes(value)
+        out.extend(head(2, len(value)))
+        out.extend(value)
     elif isinstance(value, str):
         data = value.encode("utf-8")
         out.extend(head(3, len(data)))
@@ -244,7 +278,10 @@ def _special(data: bytes, at: int, info: int) -> tuple[object, int]:
         if raw[0] < 32:
             raise DecodeError(f"byte {at - 1}: a simple value that has a shorter form")
         return Simple(raw[0]), end
-    value = struct.unpack((">e", ">f", ">d")[info - 25], raw)[0]
+    if info == 25:
+        value = _float_of_half(int.from_bytes(raw, "big"))
+    else:
+        value = struct.unpack(">f" if info == 26 else ">d", raw)[0]
     # Also refuses a double where the board's floats are single, rather than round it.
     if float_bytes(value) != data[at - 1 : end]:
         raise DecodeError(f"byte {at - 1}: not the shortest form of a float")
@@ -328,12 +365,15 @@ def _map(data: bytes, at: int, count: int, depth: int) -> tuple[object, int]:
     return entries, at
 
 
-def decode(data: bytes, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX) -> object:
+def decode(
+    data: bytes | bytearray | memoryview, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX
+) -> object:
     """The value of `data`: see `puf.cbor`."""
     check_depth_max(depth_max)
     if len(data) > size_max:
         raise DecodeError(f"{len(data)} bytes, at most {size_max} are taken")
-    data = bytes(data)
+    if not isinstance(data, bytes):  # A copy that a small heap is spared.
+        data = bytes(data)
     value, end = _item(data, 0, depth_max)
     if end != len(data):
         raise DecodeError(f"byte {end}: more follows the value")

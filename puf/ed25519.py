@@ -24,7 +24,7 @@ else:
 
     def sign(seed: bytes, public: bytes, message: bytes) -> bytes:
         """The 64-byte signature of `message`; `public` must be that of `seed`."""
-        signature: bytes = crypto_sign(bytes(message), seed + public)[:64]
+        signature: bytes = crypto_sign(message, seed + public)[:64]
         return signature
 
     def verify(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -33,7 +33,7 @@ else:
         if len(public) != 32 or len(signature) != 64:
             return False
         try:
-            crypto_sign_open(bytes(signature) + bytes(message), bytes(public))
+            crypto_sign_open(signature + message, public)
         except BadSignatureError:
             return False
         return True
@@ -50,7 +50,7 @@ class SigningKey:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
             raise KeyFormatError(f"the seed of an Ed25519 key has 32 bytes, not {len(seed)}")
-        self.seed = bytes(seed)
+        self.seed = seed
         self.public = public_of(self.seed)
 
     @classmethod

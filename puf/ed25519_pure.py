@@ -46,4 +46,4 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     challenge = int.from_bytes(sha512(signature[:32], public, message), "little") % L
     commitment = combine(response, BASE, challenge, negate(key))
     # Without cofactor, and bytes rather than points: an R that is not canonical never passes.
-    return to_bytes(commitment) == bytes(signature[:32]) and not is_small_order(commitment)
+    return to_bytes(commitment) == signature[:32] and not is_small_order(commitment)

@@ -7,39 +7,8 @@ Source: RFC 2104 (HMAC), RFC 5869 (HKDF), both with SHA-256.
 import hashlib
 import sys
 
-HASH_BYTES = 32
-"""Length of a SHA-256 hash, of a MAC, and of the key that `hkdf_extract` returns."""
-LENGTH_MAX = 255 * HASH_BYTES
-"""Bytes that `hkdf_expand` can give.  Source: RFC 5869, section 2.3."""
-
-
-def sha256(data: bytes) -> bytes:
-    """The SHA-256 hash of `data`: 32 bytes."""
-    return hashlib.sha256(data).digest()
-
-
 if sys.implementation.name == "micropython":
-
-    def hmac_sha256(key: bytes, data: bytes) -> bytes:
-        """The MAC of `data` under `key`: 32 bytes."""
-        if len(key) > 64:
-            key = sha256(key)
-        padded = key + bytes(64 - len(key))
-        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-        inner.update(data)
-        outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
-        outer.update(inner.digest())
-        return outer.digest()
-
-    def is_equal(a: bytes, b: bytes) -> bool:
-        """Whether two secrets are the same, in a time that depends on their lengths only."""
-        if len(a) != len(b):
-            return False
-        difference = 0
-        for x, y in zip(a, b):  # noqa: B905  MicroPython's zip has no `strict`; lengths are equal
-            difference |= x ^ y
-        return difference == 0
-
+    from puf.hmac_pure import hmac_sha256, is_equal
 else:
     import hmac
 
@@ -50,6 +19,28 @@ else:
     def is_equal(a: bytes, b: bytes) -> bool:
         """Whether two secrets are the same, in a time that depends on their lengths only."""
         return hmac.compare_digest(a, b)
+
+
+__all__ = [
+    "HASH_BYTES",
+    "LENGTH_MAX",
+    "hkdf",
+    "hkdf_expand",
+    "hkdf_extract",
+    "hmac_sha256",
+    "is_equal",
+    "sha256",
+]
+
+HASH_BYTES = 32
+"""Length of a SHA-256 hash, of a MAC, and of the key that `hkdf_extract` returns."""
+LENGTH_MAX = 255 * HASH_BYTES
+"""Bytes that `hkdf_expand` can give.  Source: RFC 5869, section 2.3."""
+
+
+def sha256(data: bytes) -> bytes:
+    """The SHA-256 hash of `data`: 32 bytes."""
+    return hashlib.sha256(data).digest()
 
 
 def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:
@@ -65,13 +56,11 @@ def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
     if not 0 <= length <= LENGTH_MAX:
         raise ValueError(f"HKDF gives 0 to {LENGTH_MAX} bytes, not {length}")
     block = b""
-    out = b""
-    counter = 0
-    while len(out) < length:
-        counter += 1
-        block = hmac_sha256(prk, block + info + bytes((counter,)))
-        out += block
-    return out[:length]
+    out = bytearray(length)
+    for at in range(0, length, HASH_BYTES):
+        block = hmac_sha256(prk, block + info + bytes((at // HASH_BYTES + 1,)))
+        out[at : at + HASH_BYTES] = block[: length - at]
+    return bytes(out)
 
 
 def hkdf(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:

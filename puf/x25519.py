@@ -40,7 +40,7 @@ class PrivateKey:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
             raise KeyFormatError(f"the seed of an X25519 key has 32 bytes, not {len(seed)}")
-        self.seed = bytes(seed)
+        self.seed = seed
         self.public = public_of(self.seed)
 
     @classmethod
@@ -55,9 +55,9 @@ class PrivateKey:
         """
         if len(peer_public) != 32:
             raise KeyFormatError(f"an X25519 public key has 32 bytes, not {len(peer_public)}")
-        shared = exchange(self.seed, bytes(peer_public))
+        shared = exchange(self.seed, peer_public)
         if shared == bytes(32):
-            raise KeyFormatError(f"X25519 public key {bytes(peer_public).hex()} is a point of low order")
+            raise KeyFormatError(f"X25519 public key {peer_public.hex()} is a point of low order")
         return shared
 
     def __repr__(self) -> str:
