@@ -78,7 +78,7 @@ crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long
 
 .PHONY: kill
 kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost records (long)
-	.venv/bin/python -m tests.kill --points 200
+	.venv/bin/python -m tests.kill --runs 200
 
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)

@@ -20,13 +20,12 @@ from typing import Any
 from gateway import config_values as values
 from gateway.config_lines import KeyPath, Position, key_positions
 from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
+from gateway.crypto.slot import SLOT_MS_MIN
 from gateway.errors import GatewayError
 from gateway.sensors.source import parse_url
 
 SIZE_MAX = 1 << 20
 """Bytes of a configuration file; a larger file is something else."""
-SLOT_MS_MIN = 4_000
-"""A stream has 2^30 keys, counted in slots from 1970: at 4 s a slot they end in 2106, at 3 s in 2072."""
 
 PROBLEMS_SHOWN_MAX = 20
 """Problems that the text of an error shows; all are in the error."""
@@ -96,10 +95,6 @@ class StreamConfig:
     """u: this many segments are anchored at once."""
     dbc: tuple[str, ...] = ()
     """Files that say what the frames mean, as written."""
-    queue_max: int = 10_000
-    """Records that may wait between the source and the spool."""
-    on_overflow: str = "drop-newest"
-    """What happens when more wait: the newest are dropped, and a gap record says how many."""
 
     @property
     def slot_ms(self) -> int:
@@ -261,10 +256,6 @@ _STREAM_KEYS: dict[str, values.Checker] = {
         1, 1_440, "an upload has at least one segment", "records would wait too long for their anchor", 12
     ),
     "dbc": values.paths,
-    "queue_max": values.whole(
-        1, 1_000_000, "something must be able to wait", "the queue would need gigabytes of memory", 10_000
-    ),
-    "on_overflow": values.choice("drop-newest"),
 }
 
 
@@ -396,7 +387,7 @@ class _Reader:
         key = "segment_blocks" if "segment_blocks" in kept else "block_ms"
         problem = (
             f"{who}block_ms = {block_ms} and segment_blocks = {segment_blocks} give a key every "
-            f"{block_ms * segment_blocks} ms, and a stream's 2^30 keys would be used up this century"
+            f"{block_ms * segment_blocks} ms, and a stream's 2^30 keys, counted from 2010, would be used up too soon"
         )
         hint = f"write segment_blocks = {-(-SLOT_MS_MIN // block_ms)} or more ({SLOT_MS_MIN} ms)"
         self._add((*at, key), key, problem, hint)

@@ -52,7 +52,7 @@ timeout_ms = 10000
 # Part of the name of every record, for ever: 1 to 32 of a-z, 0-9, _ and -, and different for each stream.
 name = {stream}
 # Where records come from:
-#   "can:can0"  "can:can0?fd=1"    a CAN bus of Linux
+#   "can:can0"  "can:can0?fd=1"    a CAN bus of Linux; queue=20000: frames that may wait, the rest are gaps
 #   "can+udp:239.74.163.2"         CAN over UDP multicast
 #   "replay:trip.trc?speed=1"      a trace file; speed=max: as fast as it goes
 #   "sim:car"                      a simulated car, for a first try
@@ -62,14 +62,10 @@ dbc = {dbc}
 # T: records of this long form one block, compressed and chained to the block before.
 block_ms = 1000
 # e: this many blocks are sealed with one key. Grants are whole segments: here 5 seconds. T times e must
-# be at least 4000 ms, so that the keys of a stream last beyond the year 2100.
+# be at least 1000 ms: a stream's keys then last until 2044, at 5000 ms until 2180.
 segment_blocks = 5
 # u: this many segments are anchored by one transaction: here, one a minute.
 upload_segments = 12
-# Records that may wait in memory between the source and the spool.
-queue_max = 10000
-# What happens when more wait. "drop-newest": they are dropped, and a gap record says how many.
-on_overflow = "drop-newest"
 """
 
 

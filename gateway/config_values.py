@@ -139,17 +139,6 @@ def source(value: Any, key: str) -> str:
     return text
 
 
-def choice(*allowed: str) -> Checker:
-    """One of a few words."""
-
-    def check(value: Any, key: str) -> str:
-        if value not in allowed:
-            raise Refused("is not known", "write " + " or ".join(f'"{word}"' for word in allowed))
-        return str(value)
-
-    return check
-
-
 def _text(value: Any, example: str) -> str:
     if not isinstance(value, str):
         raise Refused("is not a text", f"write {example}")

@@ -83,9 +83,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     config = parse(STREAM, FILE)
     stream = config.streams[0]
     assert (stream.block_ms, stream.segment_blocks, stream.upload_segments) == (1000, 5, 12)
-    assert (stream.queue_max, stream.on_overflow, stream.dbc, stream.slot_ms) == (
-        10_000,
-        "drop-newest",
+    assert (stream.dbc, stream.slot_ms) == (
         (),
         5000,
     )
@@ -236,8 +234,6 @@ def test_a_problem_carries_its_parts() -> None:
             "is too large: records would wait too long for their anchor",
             "write at most 1440",
         ),
-        ('on_overflow = "block"', "is not known", 'write "drop-newest"'),
-        ("on_overflow = 1979-05-27", "is not known", 'write "drop-newest"'),
         ("dbc = 5", "is not a list of files", 'write dbc = ["file"]'),
         ('dbc = ["a", 5]', "dbc = a list whose item 5 is not a text", 'write dbc = ["car.dbc"]'),
         (
@@ -257,7 +253,7 @@ def test_a_number_too_large_to_print_is_named_instead() -> None:
 
 
 def test_a_key_like_none_shows_those_there_are_and_is_printed_safely() -> None:
-    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc, queue_max, on_overflow"
+    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc"
     assert said('"what is\\nthis" = 5') == ['"what is\\nthis" is not known', f"known are {all_keys}"]
 
 
@@ -289,27 +285,26 @@ def test_addresses_of_nodes_are_taken_as_they_are(url: str) -> None:
     assert parse(f'{STREAM}[chain]\nnode_url = "{url}"', FILE).chain.node_url == url
 
 
-@pytest.mark.parametrize("periods", [(1000, 4), (10, 400), (4000, 1)])
-def test_a_key_may_serve_four_seconds(periods: tuple[int, int]) -> None:
+@pytest.mark.parametrize("periods", [(250, 4), (10, 100), (1000, 1)])
+def test_a_key_may_serve_one_second(periods: tuple[int, int]) -> None:
     text = f"{STREAM}block_ms = {periods[0]}\nsegment_blocks = {periods[1]}\n"
-    assert parse(text, FILE).streams[0].slot_ms == 4000
+    assert parse(text, FILE).streams[0].slot_ms == 1000
 
 
-@pytest.mark.parametrize(
-    ("block_ms", "segment_blocks", "enough"), [(1000, 3, 4), (10, 399, 400), (3999, 1, 2)]
-)
+@pytest.mark.parametrize(("block_ms", "segment_blocks", "enough"), [(250, 3, 4), (10, 99, 100), (999, 1, 2)])
 def test_a_key_that_serves_less_is_refused(block_ms: int, segment_blocks: int, enough: int) -> None:
     assert problem_of(f"{STREAM}block_ms = {block_ms}\nsegment_blocks = {segment_blocks}\n") == (
         f'gateway.toml:5: stream "can0": block_ms = {block_ms} and segment_blocks = {segment_blocks} give a '
-        f"key every {block_ms * segment_blocks} ms, and a stream's 2^30 keys would be used up this century; "
-        f"write segment_blocks = {enough} or more (4000 ms)"
+        f"key every {block_ms * segment_blocks} ms, and a stream's 2^30 keys, counted from 2010, would be "
+        f"used up too soon; write segment_blocks = {enough} or more (1000 ms)"
     )
 
 
-def test_four_seconds_a_key_last_beyond_the_year_2100() -> None:
+def test_the_years_that_the_template_names_are_right() -> None:
     year_ms = 31_556_952_000
-    assert 1970 + (2**30 * 4000) // year_ms == 2106
-    assert 1970 + (2**30 * 3000) // year_ms < 2100
+    assert "last until 2044, at 5000 ms until 2180" in template()
+    assert 2010 + (2**30 * 1000) // year_ms == 2044
+    assert 2010 + (2**30 * 5000) // year_ms == 2180
 
 
 def test_two_streams_of_one_name_are_refused_with_both_lines() -> None:
@@ -445,7 +440,7 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-(2**70), 2**70),
     st.floats(),
-    st.sampled_from(["can0", "can:can0", "sim:car", "1s", "", "~", "http://h", "drop-newest"]),
+    st.sampled_from(["can0", "can:can0", "sim:car", "1s", "", "~", "http://h"]),
     st.text(max_size=10),
 )
 KEYS = st.sampled_from(
@@ -469,7 +464,6 @@ KEYS = st.sampled_from(
             "segment_blocks",
             "upload_segments",
             "dbc",
-            "queue_max",
             "source",
         ),
         *("a b", "", 'q"\\', "timeout"),
