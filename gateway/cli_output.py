@@ -27,8 +27,8 @@ EXIT_NOT_PROVEN = 3
 """The evidence does not hold, or data is damaged."""
 EXIT_INTERRUPTED = 130
 
-PROGRESS_DELAY_S = 2
-"""A bar appears only for work that takes longer; tqdm counts in seconds."""
+PROGRESS_DELAY_MS = 2_000
+"""A bar appears only for work that takes longer."""
 
 NS_PER_S = 1_000_000_000
 _UNIT_NS = {
@@ -110,7 +110,7 @@ class Output:
             desc=what,
             unit=unit,
             unit_scale=True,
-            delay=PROGRESS_DELAY_S,
+            delay=PROGRESS_DELAY_MS / 1000,
             leave=False,
             file=sys.stderr,
             disable=self.is_json,

@@ -387,7 +387,8 @@ class _Reader:
         key = "segment_blocks" if "segment_blocks" in kept else "block_ms"
         problem = (
             f"{who}block_ms = {block_ms} and segment_blocks = {segment_blocks} give a key every "
-            f"{block_ms * segment_blocks} ms, and a stream's 2^30 keys, counted from 2010, would be used up too soon"
+            f"{block_ms * segment_blocks} ms, and a stream's 2^30 keys, counted from 2010, would be "
+            "used up too soon"
         )
         hint = f"write segment_blocks = {-(-SLOT_MS_MIN // block_ms)} or more ({SLOT_MS_MIN} ms)"
         self._add((*at, key), key, problem, hint)

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from chain_node.light_client import (
-    TransactionEvidence,
     verify_certificate,
     verify_receipt,
     verify_transaction,
 )
-from chain_node.wire import Anchor, ChainError, Genesis, Reason, Transaction
+from chain_node.wire import Anchor, ChainError, Genesis, Reason, Transaction, TransactionEvidence
 from gateway.errors import EvidenceError
 from gateway.manifest import Manifest
 from puf import merkle_tree

@@ -1,0 +1,273 @@
+"""`cpc init`, `cpc run`, `cpc status`: set a gateway up, run it, see how it is doing.
+
+Runs on CPython.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from chain_node.light_http import NodeClient
+from chain_node.wire import Genesis
+from gateway.anchor import load_genesis
+from gateway.app import GatewayApp
+from gateway.archive import evidence_name
+from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError
+from gateway.config import GatewayConfig, load, parse
+from gateway.config_template import template
+from gateway.crypto.key_file import GatewayKey, create_gateway_key, load_gateway_key
+from gateway.database import open_database
+from gateway.disk import Disk
+from gateway.errors import NotRunYet
+from gateway.sensors.source import parse_url
+from gateway.spool import SCHEMA, SCHEMA_VERSION, read_counts, read_streams
+from gateway.store import LocalStore
+from puf.did import did_key
+
+CONFIG_NAME = "gateway.toml"
+
+
+def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
+    """Adds the commands of this file."""
+    init = subcommands.add_parser(
+        "init",
+        help="make the folder of a new gateway: configuration, key, trusted chain",
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  cpc init site --node http://127.0.0.1:7545\n"
+        "  cpc init site --genesis genesis.cbor --source can:can0 --dbc car.dbc\n"
+        "  cpc init site --genesis genesis.cbor --source 'replay:trip.trc?speed=1'",
+    )
+    init.add_argument(
+        "folder", type=Path, help="folder to make; an existing configuration is never overwritten"
+    )
+    init.add_argument("--name", default="gateway", help="how the gateway calls itself [gateway]")
+    init.add_argument("--stream", default="can0", help="name of its first stream [can0]")
+    init.add_argument("--source", default="sim:car", help="where the stream's records come from [sim:car]")
+    init.add_argument("--dbc", action="append", default=[], help="a DBC file that says what the frames mean")
+    init.add_argument(
+        "--node", default="http://127.0.0.1:7545", help="a node of the chain that anchors go to"
+    )
+    init.add_argument(
+        "--genesis",
+        type=Path,
+        help="the chain's genesis file; without it the node is asked, this once, and believed",
+    )
+    init.add_argument("--json", action="store_true", help="print JSON")
+    init.set_defaults(run=run_init)
+
+    run = subcommands.add_parser(
+        "run",
+        help="run the gateway: take records in, seal, store and anchor them",
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog="examples:\n  cpc run -c site/gateway.toml\n  cpc run -c site/gateway.toml --seconds 60\n\n"
+        "Ends by itself when every source has ended; Ctrl-C or SIGTERM end it in order at any time.",
+    )
+    add_config_option(run)
+    run.add_argument("--seconds", type=int, help="stop after so many seconds")
+    run.add_argument(
+        "--anchor-timeout-ms",
+        type=int,
+        default=10_000,
+        help="how long to wait at the end for anchors to become final [10000]",
+    )
+    run.add_argument("--json", action="store_true", help="print JSON")
+    run.set_defaults(run=run_run)
+
+    status = subcommands.add_parser(
+        "status",
+        help="what waits in the spool, what is stored and anchored",
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog="example:\n  cpc status -c site/gateway.toml --json",
+    )
+    add_config_option(status)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.set_defaults(run=run_status)
+
+
+def add_config_option(command: ArgumentParser) -> None:
+    """Adds `-c`: which gateway is meant."""
+    command.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=Path(CONFIG_NAME),
+        help=f"the gateway's configuration [{CONFIG_NAME}]",
+    )
+
+
+async def run_init(args: Namespace) -> int:
+    """`cpc init`."""
+    output = Output(args)
+    folder: Path = args.folder
+    config_path = folder / CONFIG_NAME
+    if config_path.exists():
+        raise UsageError(
+            f"{config_path} exists already and is not overwritten; edit it, or name another folder"
+        )
+    text, is_simulated = _first_configuration(args)
+    parse(text, config_path)
+    genesis = await _genesis(args)
+    key = make_site(folder, text, genesis, is_simulated)
+    did = did_key(key.identity.public)
+    output.value(
+        {"config": str(config_path), "did": did, "chain_id": genesis.chain_id.hex()},
+        f"made {config_path}\n"
+        f"  gateway  {did}\n"
+        f"  chain    {genesis.name}, {genesis.chain_id.hex()}\n"
+        f"  trusts   {len(genesis.validators)} validator(s): "
+        + ", ".join(did_key(validator) for validator in genesis.validators)
+        + f"\nnext: cpc run -c {config_path}",
+    )
+    return EXIT_OK
+
+
+def make_site(folder: Path, text: str, genesis: Genesis, is_simulated: bool) -> GatewayKey:
+    """Makes a gateway's folder: key (an existing one is kept), trusted genesis, configuration `text`.
+
+    is_simulated: whether the simulated car's DBC file is wanted beside it.
+    """
+    disk = Disk()
+    disk.make_directory(folder)
+    key_path = folder / "gateway.key"
+    key = load_gateway_key(key_path) if key_path.exists() else create_gateway_key(key_path)
+    disk.write_file_atomic(folder / "genesis.cbor", genesis.data, mode=0o644)
+    if is_simulated:
+        car = files("gateway.sensors").joinpath("car.dbc").read_bytes()
+        disk.write_file_atomic(folder / "car.dbc", car, mode=0o644)
+    # Last, so that a folder with a configuration is complete.
+    disk.write_file_atomic(folder / CONFIG_NAME, text.encode(), mode=0o644)
+    return key
+
+
+def _first_configuration(args: Namespace) -> tuple[str, bool]:
+    """(text of the configuration, whether it uses the simulated car's own DBC)."""
+    url, _ = parse_url(args.source)
+    source = args.source
+    if source.startswith("replay:"):
+        # The configuration's paths start from its own folder, the command line's from here.
+        target = Path(url.target).resolve()
+        if not target.is_file():
+            raise UsageError(f"there is no trace file {url.target}")
+        source = f"replay:{target}{args.source[len('replay:') + len(url.target) :]}"
+    dbc_files = [Path(name).resolve() for name in args.dbc]
+    for file in dbc_files:
+        if not file.is_file():
+            raise UsageError(f"there is no DBC file {file}")
+    is_simulated = source.startswith("sim:car") and not dbc_files
+    names = ["car.dbc"] if is_simulated else [str(file) for file in dbc_files]
+    text = template(name=args.name, node_url=args.node, stream=args.stream, source=source, dbc=names)
+    return text, is_simulated
+
+
+async def _genesis(args: Namespace) -> Genesis:
+    if args.genesis is not None:
+        return load_genesis(args.genesis)
+    async with NodeClient(args.node) as client:
+        return await client.genesis()
+
+
+async def run_run(args: Namespace) -> int:
+    """`cpc run`."""
+    output = Output(args)
+    config = load(args.config)
+    key = load_gateway_key(config.key_path)
+    async with GatewayApp(config, key, load_genesis(config.genesis_path)) as app:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, app.stop)
+        if args.seconds is not None:
+            loop.call_later(args.seconds, app.stop)
+        output.line(f"gateway {config.gateway.name}  {did_key(key.identity.public)}")
+        for stream in app.streams:
+            output.line(f"stream {stream.config.name} from {stream.config.source}")
+        await app.run(args.anchor_timeout_ms)
+        counts = await app.in_spool_thread(app.spool.counts)
+        summary: dict[str, Any] = {
+            "anchored_uploads": app.uploader.anchored_count,
+            "waiting_uploads": counts.uploads,
+            "streams": {
+                stream.config.name: {
+                    "records": stream.pipeline.accepted_count,
+                    "dropped": stream.source.stats.dropped,
+                    "damaged": stream.source.stats.damaged,
+                }
+                for stream in app.streams
+            },
+        }
+    output.value(summary)
+    for name, stats in summary["streams"].items():
+        output.line(f"{name}: " + ", ".join(f"{count} {what}" for what, count in stats.items()))
+    output.line(f"uploads: {summary['anchored_uploads']} anchored, {summary['waiting_uploads']} waiting")
+    return EXIT_OK if not counts.uploads else EXIT_FAILED
+
+
+def run_status(args: Namespace) -> int:
+    """`cpc status`."""
+    output = Output(args)
+    config = load(args.config)
+    status = read_status(config)
+    output.value(status)
+    output.line(f"gateway {'runs' if status['is_running'] else 'does not run'}")
+    for name, stream in status["streams"].items():
+        output.line(
+            f"stream {name}: {stream['blocks']} blocks in {stream['uploads']} uploads sealed, "
+            f"{stream['anchored_uploads']} uploads anchored"
+        )
+    spool = status["spool"]
+    output.line(
+        f"spool: {spool['records']} records not sealed, {spool['segments_unstored']} segments not stored, "
+        f"{spool['uploads']} uploads not anchored; {spool['used_bytes']} of {spool['limit_bytes']} bytes"
+    )
+    usage = shutil.disk_usage(config.spool_path)
+    output.line(f"disk: {usage.free} of {usage.total} bytes free")
+    return EXIT_OK
+
+
+def read_status(config: GatewayConfig) -> dict[str, Any]:
+    """What `cpc status` shows; works beside a running gateway and without one."""
+    path = config.spool_path / "spool.db"
+    if not path.exists():
+        raise NotRunYet(path)
+    database = open_database(path, schema=SCHEMA, schema_version=SCHEMA_VERSION, read_only=True)
+    store = LocalStore(config.store_path, is_read_only=True)
+    try:
+        counts = read_counts(database, config.spool.size_max_mib << 20)
+        streams = {
+            stream.name: {
+                "stream_id": stream.stream_id.hex(),
+                "kind": stream.kind,
+                "blocks": stream.next_block,
+                "uploads": stream.next_upload,
+                "anchored_uploads": len(store.names(evidence_name(stream.stream_id, 0)[:-10])),
+            }
+            for stream in read_streams(database)
+        }
+    finally:
+        database.close()
+        store.close()
+    return {
+        "is_running": _is_locked(config.spool_path / "gateway.lock"),
+        "streams": streams,
+        "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
+    }
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

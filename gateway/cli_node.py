@@ -1,0 +1,55 @@
+"""`cpc node`: run a main-chain node.
+
+Runs on CPython.  A composition root: it starts the node.
+"""
+
+import asyncio
+import signal
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from pathlib import Path
+
+from chain_node.dev import DEFAULT_PORT, DevNode
+from gateway.cli_output import EXIT_OK, Output
+
+
+def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
+    """Adds `cpc node`."""
+    node = subcommands.add_parser("node", help="run a node of the main chain")
+    kinds = node.add_subparsers(dest="kind", metavar="KIND", required=True)
+    dev = kinds.add_parser(
+        "dev",
+        help="a development chain: a committee of one, with a treasury that gives money away",
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog="examples:\n  cpc node dev --data chain\n  cpc node dev --data chain --port 0 --json\n\n"
+        "The folder is made on the first start; genesis.cbor in it is what a gateway is to trust.",
+    )
+    dev.add_argument("--data", type=Path, default=Path("chain"), help="folder of the chain [chain]")
+    dev.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"0: any free one [{DEFAULT_PORT}]")
+    dev.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
+    dev.add_argument("--json", action="store_true", help="print JSON")
+    dev.set_defaults(run=run_dev)
+
+
+async def run_dev(args: Namespace) -> int:
+    """`cpc node dev`."""
+    output = Output(args)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with DevNode.create_or_open(args.data, host=args.host, port=args.port) as node:
+        genesis_path = args.data / "genesis.cbor"
+        output.value(
+            {
+                "url": node.url,
+                "chain_id": node.genesis.chain_id.hex(),
+                "genesis": str(genesis_path),
+                "height": node.node.head.height,
+            },
+            f"chain {node.genesis.name}  {node.genesis.chain_id.hex()}, at height {node.node.head.height}\n"
+            f"listening on {node.url}\n"
+            f"genesis {genesis_path}\n"
+            f"next: cpc init site --node {node.url}",
+        )
+        await stop.wait()
+    return EXIT_OK

@@ -1,0 +1,322 @@
+"""`cpc inspect`, `cpc tail`, `cpc read`, `cpc export`: look into traces, live streams and the archive.
+
+Runs on CPython.  Frames are decoded here, when somebody looks, never on the way in.
+"""
+
+import csv
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from gateway.archive import ReadReport
+from gateway.cli_gateway import add_config_option
+from gateway.cli_output import (
+    EXIT_FAILED,
+    EXIT_NOT_PROVEN,
+    EXIT_OK,
+    MOMENT_HELP,
+    Output,
+    UsageError,
+    moment_text,
+    parse_moment,
+)
+from gateway.config import load
+from gateway.crypto.key_file import load_gateway_key
+from gateway.errors import GatewayError
+from gateway.record import Record
+from gateway.sensors.dbc import DbcDecoder
+from gateway.sensors.source import Gap, open_source
+from gateway.site import Reader, open_as_owner, open_as_reader
+from gateway.tail import Tail
+from obd.can_frame import CanFrame
+
+TAIL_POLL_MS = 200
+TAIL_SHOW_MS = 500
+"""How often `cpc tail` prints the newest values of each message, unless --all is given."""
+
+
+def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
+    """Adds the commands of this file."""
+    inspect = _command(
+        subcommands,
+        "inspect",
+        "read a trace file without a gateway: frames, ids, damage, what the DBC explains",
+        "  cpc inspect trip.trc\n  cpc inspect candump.log --dbc car.dbc",
+    )
+    inspect.add_argument("trace", type=Path, help="PCAN .trc, candump (log or console), Vector .asc or .blf")
+    inspect.add_argument("--dbc", type=Path, action="append", default=[], help="a DBC file; may be repeated")
+    inspect.set_defaults(run=run_inspect)
+
+    tail = _command(
+        subcommands,
+        "tail",
+        "show what a running gateway takes in, decoded, live",
+        "  cpc tail -c site/gateway.toml\n  cpc tail -c site/gateway.toml --all --json | jq .values",
+    )
+    add_config_option(tail)
+    tail.add_argument("--stream", help="which stream [the first]")
+    tail.add_argument("--all", action="store_true", help="every record, not the newest of each message")
+    tail.add_argument("--seconds", type=int, help="stop after so many seconds")
+    tail.set_defaults(run=run_tail)
+
+    read = _command(
+        subcommands,
+        "read",
+        "show stored records, with the gateway's key or with a grant",
+        "  cpc read -c site/gateway.toml --from start --to start+1s\n"
+        "  cpc read --grant for-bob.grant --key bob.key --store /media/usb/store",
+    )
+    _add_selection(read)
+    read.set_defaults(run=run_read)
+
+    export = _command(
+        subcommands,
+        "export",
+        "write stored records to a file: CSV or JSON Lines",
+        "  cpc export -c site/gateway.toml --format jsonl -o trip.jsonl\n"
+        "  cpc export -c site/gateway.toml --format csv --from now-1h -o last-hour.csv",
+    )
+    _add_selection(export)
+    export.add_argument("--format", choices=("csv", "jsonl"), default="jsonl", help="[jsonl]")
+    export.add_argument(
+        "-o", "--output", type=Path, help="file to write; it must not exist [standard output]"
+    )
+    export.set_defaults(run=run_export)
+
+
+def _command(
+    subcommands: "_SubParsersAction[ArgumentParser]", name: str, text: str, examples: str
+) -> ArgumentParser:
+    command = subcommands.add_parser(
+        name, help=text, epilog=f"examples:\n{examples}", formatter_class=RawDescriptionHelpFormatter
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON value a line")
+    return command
+
+
+def _add_selection(command: ArgumentParser) -> None:
+    add_config_option(command)
+    add_reader_options(command)
+    command.add_argument("--from", dest="from_", default="start", help=f"{MOMENT_HELP} [start]")
+    command.add_argument("--to", default="end", help="likewise, excluded [end, included]")
+    command.add_argument("--dbc", type=Path, action="append", default=[], help="decode with this DBC file")
+
+
+def add_reader_options(command: ArgumentParser) -> None:
+    """Adds the options that open a stream: as its owner, or with a grant."""
+    command.add_argument("--stream", help="which stream [the first]")
+    command.add_argument("--grant", type=Path, help="read with this grant instead of the gateway's key")
+    command.add_argument("--key", type=Path, help="the reader key that the grant was made for")
+    command.add_argument("--store", type=Path, help="with a grant: the folder of the store")
+
+
+def open_reader(args: Namespace, output: Output) -> Reader:
+    """The stream that the options name."""
+    dbc_paths = tuple(getattr(args, "dbc", ()))
+    if args.grant is None:
+        reader = open_as_owner(args.config, args.stream)
+        return Reader(reader.archive, reader.owner, reader.slot_ms, dbc_paths or reader.dbc_paths)
+    if args.key is None or args.store is None:
+        raise UsageError(
+            "--grant needs --key, the reader key it was made for, and --store, where the chunks are"
+        )
+    reader, grant = open_as_reader(args.grant, args.key, args.store, dbc_paths)
+    output.note(f"grant of stream {grant.name}: {moment_text(grant.from_ns)} to {moment_text(grant.to_ns)}")
+    return reader
+
+
+async def run_inspect(args: Namespace) -> int:
+    """`cpc inspect`."""
+    output = Output(args)
+    decoder = DbcDecoder.load(args.dbc) if args.dbc else None
+    source = open_source(f"replay:{args.trace}?speed=max&start=recorded", name="trace")
+    ids: Counter[int] = Counter()
+    decoded = gaps = 0
+    first_ns, last_ns = 0, 0
+    with output.progress(f"reading {args.trace.name}", "B") as progress:
+        async for batch in source.batches():
+            ids.update(frame.arbitration_id for frame in batch.values)
+            gaps += len(batch.gaps)
+            if decoder is not None:
+                decoded += sum(decoder.decode(frame) is not None for frame in batch.values)
+            if batch.taken_ns:
+                first_ns = first_ns or batch.taken_ns[0]
+                last_ns = batch.taken_ns[-1]
+            progress(*source.progress())
+    stats = source.stats
+    result: dict[str, Any] = {
+        "frames": ids.total(),
+        "ids": len(ids),
+        "from": moment_text(first_ns),
+        "to": moment_text(last_ns),
+        "damaged_lines": stats.damaged,
+        "ignored_lines": stats.ignored,
+        "notes": stats.notes,
+    }
+    if decoder is not None:
+        result |= {"decoded": decoded, "tolerated": decoder.tolerated}
+    output.value(result)
+    output.line(f"{ids.total()} frames of {len(ids)} ids, {result['from']} to {result['to']}")
+    output.line(f"{stats.damaged} damaged lines, {stats.ignored} lines that are no frames")
+    if decoder is not None:
+        share = 100 * decoded / max(ids.total(), 1)
+        output.line(f"{decoded} frames ({share:.1f} %) are explained by the DBC")
+        for text in decoder.tolerated:
+            output.line(f"  tolerated: {text}")
+    for text in stats.notes:
+        output.line(f"  {text}")
+    return EXIT_OK if ids else EXIT_FAILED
+
+
+def run_tail(args: Namespace) -> int:
+    """`cpc tail`: reads what the gateway has made durable, beside it, from its spool."""
+    output = Output(args)
+    config = load(args.config)
+    stream = config.streams[0] if args.stream is None else config.stream(args.stream)
+    dbc_paths = config.dbc_paths(stream)
+    decoder = DbcDecoder.load(dbc_paths) if dbc_paths else None
+    tail = Tail(config, stream, load_gateway_key(config.key_path))
+    newest: dict[Any, Record] = {}
+    shown_at, ends_at = 0.0, time.monotonic() + (args.seconds or float("inf"))
+    try:
+        while time.monotonic() < ends_at:
+            news = tail.poll()
+            if news.missed_count:
+                output.note(f"({news.missed_count} records were sealed before they were shown)")
+            for record in news.records:
+                if args.all:
+                    _show(output, record, decoder)
+                else:
+                    frame = record.value
+                    newest[frame.arbitration_id if isinstance(frame, CanFrame) else None] = record
+            if newest and time.monotonic() - shown_at >= TAIL_SHOW_MS / 1000:
+                for record in sorted(newest.values(), key=lambda record: record.taken_ns):
+                    _show(output, record, decoder)
+                newest.clear()
+                shown_at = time.monotonic()
+            time.sleep(TAIL_POLL_MS / 1000)
+    finally:
+        tail.close()
+    return EXIT_OK
+
+
+def run_read(args: Namespace) -> int:
+    """`cpc read`."""
+    output = Output(args)
+    with _selected(args, output) as (records, decoder, report):
+        for record in records:
+            _show(output, record, decoder)
+    return _finish(output, report)
+
+
+def run_export(args: Namespace) -> int:
+    """`cpc export`."""
+    output = Output(args)
+    if args.output is not None and args.output.exists():
+        raise UsageError(f"{args.output} exists already; it is not overwritten")
+    with _selected(args, output) as (records, decoder, report), _destination(args.output) as file:
+        count = 0
+        writer = csv.writer(file)
+        if args.format == "csv":
+            writer.writerow(("record", "taken_ns", "time", "id", "flags", "data", "gap", "values"))
+        for record in records:
+            line = described(record, decoder)
+            if args.format == "jsonl":
+                file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+            else:
+                writer.writerow(_csv_row(line))
+            count += 1
+    if args.output is not None:
+        output.note(f"{count} records written to {args.output}")
+    return _finish(output, report)
+
+
+@contextmanager
+def _selected(
+    args: Namespace, output: Output
+) -> Iterator[tuple[Iterator[Record], DbcDecoder | None, ReadReport]]:
+    reader = open_reader(args, output)
+    start_ns, end_ns = reader.span_ns()
+    from_ns = parse_moment(args.from_, start_ns, end_ns)
+    to_ns = parse_moment(args.to, start_ns, end_ns + 1)
+    if from_ns >= to_ns:
+        raise UsageError(
+            f"nothing lies between {moment_text(from_ns)} and {moment_text(to_ns)}: --from is not before --to"
+        )
+    report = ReadReport()
+    with output.progress("reading", " uploads") as progress:
+        yield reader.archive.records(from_ns, to_ns, report, progress), reader.decoder(), report
+    reader.archive.store.close()
+
+
+@contextmanager
+def _destination(path: Path | None) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("x", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise GatewayError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _finish(output: Output, report: ReadReport) -> int:
+    if report.not_granted_count:
+        output.note(f"{report.not_granted_count} records of this time lie in segments that were not granted")
+    for problem in report.problems:
+        output.note(f"not read: {problem}")
+    return EXIT_NOT_PROVEN if report.problems else EXIT_OK
+
+
+def described(record: Record, decoder: DbcDecoder | None) -> dict[str, Any]:
+    """A record as JSON-ready values, decoded where a decoder knows its frame."""
+    line = record.as_json()
+    if decoder is not None and isinstance(record.value, CanFrame):
+        values = decoder.decode(record.value)
+        if values is not None:
+            line["values"] = values
+    return line
+
+
+def _show(output: Output, record: Record, decoder: DbcDecoder | None) -> None:
+    output.value(described(record, decoder))
+    output.line(f"{moment_text(record.taken_ns)}  {record.name!s:<16} {value_text(record, decoder)}")
+
+
+def value_text(record: Record, decoder: DbcDecoder | None) -> str:
+    """A record's value for a person: the frame and what it means, the reading, or what is missing."""
+    value = record.value
+    if isinstance(value, Gap):
+        lost = f"{value.count} records" if value.count else "an unknown number of records"
+        return f"GAP  {lost} missing: {value.reason}"
+    line = described(record, decoder)
+    if isinstance(value, CanFrame):
+        values = line.get("values", {})
+        return f"{value!s:<22} " + "  ".join(f"{name}={_short(item)}" for name, item in values.items())
+    return json.dumps(line["value"], ensure_ascii=False)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _csv_row(line: dict[str, Any]) -> list[Any]:
+    gap = line.get("gap")
+    values = line.get("values", line.get("value"))
+    return [
+        line["record"],
+        line["taken_ns"],
+        moment_text(line["taken_ns"]),
+        line.get("id", ""),
+        line.get("flags", ""),
+        line.get("data", ""),
+        "" if gap is None else json.dumps(gap),
+        "" if values is None else json.dumps(values, ensure_ascii=False),
+    ]
