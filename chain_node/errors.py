@@ -41,7 +41,7 @@ class WireError(PeerError):
     """Bytes that are not `what` they must be; `why` says where they are not."""
 
     def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"not a {what}: {why}")
+        super().__init__(f"no {what}: {why}")
         self.what, self.why = what, why
 
 

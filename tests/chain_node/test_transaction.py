@@ -1,0 +1,220 @@
+"""Transactions and receipts: golden bytes, one encoding each, and a Reason for all that is none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain_node.errors import Refused, WireError
+from chain_node.reason import EFFECT_FIRST, Reason
+from chain_node.transaction import (
+    KINDS,
+    SUPPLY_UCPC,
+    TX_TYP,
+    Anchor,
+    Body,
+    Receipt,
+    Transaction,
+    Transfer,
+    transaction_hash,
+)
+from puf import cbor, cose
+from tests.chain_node.world import ALICE, BOB, anchor
+
+CHAIN_ID = bytes(range(32))
+HASHES = st.binary(min_size=32, max_size=32)
+AMOUNTS = st.integers(1, SUPPLY_UCPC)
+BODIES: st.SearchStrategy[Body] = st.builds(Transfer, HASHES, AMOUNTS, st.binary(max_size=64)) | st.builds(
+    Anchor, HASHES, st.integers(0, 2**53 - 1), st.integers(1, 2**53 - 1), HASHES, HASHES, HASHES
+)
+
+# Golden vectors: a change here breaks every chain, and is a line in CHANGELOG.md.
+TRANSFER = Transfer(BOB.public, 1_500_000, b"thanks")
+GOLDEN_TRANSFER = (
+    "d284582ea3012704582038088e4c2ae82f5c45c6808a61a6490d3c612ce1da235714466fc748fbc4cbbb10666370632f"
+    "7478a05862a6015820000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0207031903e804"
+    "1863050106a3015820dd756040fdd5145e2bf9832d264dd080e4b3e73016bdf6574b4cd87eaa697f5e021a0016e36003"
+    "467468616e6b73584035ccd0ed48aed4985db8df728bb4a08ad0c4ac2785a3dc400cf1ab34149009f991958b1cd62796"
+    "42c7c4e417d9254f19f70c2f2b89f238b991aadbaa202b3007"
+)
+GOLDEN_ANCHOR = (
+    "d284582ea3012704582038088e4c2ae82f5c45c6808a61a6490d3c612ce1da235714466fc748fbc4cbbb10666370632f"
+    "7478a058bca5015820000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f02000300050206"
+    "a601582073000000000000000000000000000000000000000000000000000000000000000200030304582058cd6d6da7"
+    "0302687e91d05280df584b9e55c12722bdcfb051c261c121b96e33055820336eb921c161c251b0cfbd2227c1559e4b58"
+    "df8052d0917e680203a76d6dcd580658205563170a6165f95a0394dc673e26435f43950ad55003f3cf80578ab2260fd3"
+    "cc5840592afe9565149b160d763e57eb5d2a32c70f4586e3ed135adafbc09217dda1bb3ea7bf4464f18a1ca85235986d"
+    "8bb538de7a206b5c63df291e4f066eb3663203"
+)
+
+
+def test_golden_transfer() -> None:
+    transaction = Transaction.sign(ALICE, CHAIN_ID, 7, TRANSFER, fee_ucpc=1_000, valid_until=99)
+    assert transaction.data.hex() == GOLDEN_TRANSFER
+    assert transaction.tx_hash.hex() == "088b83468bcaa056242ed35bdf74c4368110d56b7a8ba625c04167cbf2a88b82"
+    assert Transaction.decode(bytes.fromhex(GOLDEN_TRANSFER)) == transaction
+    assert (transaction.sender, transaction.nonce, transaction.fee_ucpc) == (ALICE.public, 7, 1_000)
+    assert (transaction.valid_until, transaction.body) == (99, TRANSFER)
+
+
+def test_golden_anchor() -> None:
+    transaction = Transaction.sign(ALICE, CHAIN_ID, 0, anchor())
+    assert transaction.data.hex() == GOLDEN_ANCHOR
+    assert Transaction.decode(bytes.fromhex(GOLDEN_ANCHOR)) == transaction
+    assert (transaction.fee_ucpc, transaction.valid_until) == (0, None)
+
+
+def test_golden_receipt() -> None:
+    receipt = Receipt(CHAIN_ID, Reason.ANCHOR_KNOWN, 1_000)
+    assert receipt.encode().hex() == "a3015820" + CHAIN_ID.hex() + "021821031903e8"
+    assert Receipt.decode(receipt.encode()) == receipt
+
+
+def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
+    assert {reason.label: int(reason) for reason in Reason} == {
+        "applied": 0,
+        "malformed": 1,
+        "wrong_chain": 2,
+        "bad_signature": 3,
+        "unknown_kind": 4,
+        "too_large": 5,
+        "nonce_used": 6,
+        "nonce_ahead": 7,
+        "nonce_pending": 8,
+        "fee_too_low": 9,
+        "fee_not_covered": 10,
+        "account_unknown": 11,
+        "quota_used_up": 12,
+        "expired": 13,
+        "busy": 14,
+        "balance_too_low": 32,
+        "anchor_known": 33,
+        "anchor_conflict": 34,
+        "anchor_behind": 35,
+        "stream_of_another": 36,
+    }
+    assert dict(enumerate((Transfer, Anchor), 1)) == KINDS
+    assert Reason.ANCHOR_KNOWN.is_final
+    assert not Reason.BUSY.is_final
+
+
+@settings(deadline=None, max_examples=50)
+@given(BODIES, st.integers(0, 2**53 - 1), st.integers(0, SUPPLY_UCPC), st.none() | st.integers(0, 2**53 - 1))
+def test_what_is_signed_comes_back(body: Body, nonce: int, fee_ucpc: int, valid_until: int | None) -> None:
+    made = Transaction.sign(ALICE, CHAIN_ID, nonce, body, fee_ucpc, valid_until)
+    assert Transaction.decode(made.data) == made
+    assert made.tx_hash == transaction_hash(made.data)
+    assert (made.chain_id, made.body, made.nonce) == (CHAIN_ID, body, nonce)
+    assert (made.fee_ucpc, made.valid_until) == (fee_ucpc, valid_until)
+
+
+def payload(**changes: Any) -> dict[int, Any]:
+    """A good payload, with fields changed by number (f1=...) or left out (f1=...)."""
+    good = {1: CHAIN_ID, 2: 0, 3: 0, 5: 1, 6: TRANSFER.to_map()}
+    for name, value in changes.items():
+        if value is ...:
+            del good[int(name[1:])]
+        else:
+            good[int(name[1:])] = value
+    return good
+
+
+def body(**changes: Any) -> dict[int, Any]:
+    return TRANSFER.to_map() | {int(name[1:]): value for name, value in changes.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "message"),
+    [
+        (payload(f1=...), Reason.MALFORMED, "chain id is missing"),
+        (payload(f1=b"short"), Reason.MALFORMED, "chain id is not 32 bytes"),
+        (payload(f2=-1), Reason.MALFORMED, "nonce is not from 0 to 9007199254740991"),
+        (payload(f2=True), Reason.MALFORMED, "nonce is not a number"),
+        (payload(f2=0.0), Reason.MALFORMED, "nonce is not a number"),
+        (payload(f2=1 << 80), Reason.MALFORMED, "nonce is not from 0"),
+        (payload(f3=SUPPLY_UCPC + 1), Reason.MALFORMED, "fee_ucpc is not from 0"),
+        (payload(f4=None), Reason.MALFORMED, "valid_until is not a number"),
+        (payload(f5=3), Reason.UNKNOWN_KIND, "no transactions of kind 3"),
+        (payload(f5=0, f6=None), Reason.UNKNOWN_KIND, "no transactions of kind 0"),
+        (payload(f6=[]), Reason.MALFORMED, "no transfer: it is no map"),
+        (payload(f6=body(f2=0)), Reason.MALFORMED, "amount_ucpc is not from 1 to 1000000000000000"),
+        (payload(f6=body(f2=SUPPLY_UCPC + 1)), Reason.MALFORMED, "amount_ucpc is not from 1"),
+        (payload(f6=body(f3=bytes(65))), Reason.MALFORMED, "memo is not at most 64 bytes"),
+        (payload(f6=body(f4=0)), Reason.MALFORMED, "no transfer: unknown fields"),
+        (payload(f5=2), Reason.MALFORMED, "no anchor: chunk_count is not a number"),
+        (payload(f7=0), Reason.MALFORMED, "unknown fields"),
+        ([], Reason.MALFORMED, "no transaction: it is no map"),
+    ],
+)
+def test_a_payload_that_is_no_transaction_is_refused_with_a_reason(
+    value: object, reason: Reason, message: str
+) -> None:
+    with pytest.raises(Refused, match=message) as caught:
+        Transaction.decode(cose.sign1(TX_TYP, cbor.encode(value), ALICE))
+    assert caught.value.reason == reason
+
+
+def test_signing_what_is_out_of_bounds_is_our_own_mistake() -> None:
+    with pytest.raises(ValueError, match="amount_ucpc"):
+        Transaction.sign(ALICE, CHAIN_ID, 0, Transfer(BOB.public, 0))
+
+
+def test_a_statement_of_another_type_is_no_transaction() -> None:
+    with pytest.raises(Refused, match="cpc/vote") as caught:
+        Transaction.decode(cose.sign1("cpc/vote", cbor.encode(payload()), ALICE))
+    assert caught.value.reason == Reason.MALFORMED
+
+
+def test_too_many_bytes_are_refused_before_they_are_read() -> None:
+    with pytest.raises(Refused, match="65537 bytes, the most is 65536") as caught:
+        Transaction.decode(bytes(65_537))
+    assert caught.value.reason == Reason.TOO_LARGE
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_no_flipped_bit_goes_unseen(data: st.DataObject) -> None:
+    flipped = bytearray.fromhex(GOLDEN_TRANSFER)
+    flipped[data.draw(st.integers(0, len(flipped) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(Refused) as caught:
+        Transaction.decode(bytes(flipped))
+    assert caught.value.reason in (Reason.MALFORMED, Reason.BAD_SIGNATURE)
+
+
+def test_one_signature_has_one_encoding_so_that_nobody_can_rename_a_transaction() -> None:
+    """-8.0 equals -8 in Python; a header that says so must not pass with the same signature."""
+    message: Any = cbor.decode(bytes.fromhex(GOLDEN_TRANSFER))
+    protected: Any = cbor.decode(message.value[0])
+    message.value[0] = cbor.encode(protected | {1: -8.0})
+    with pytest.raises(Refused):
+        Transaction.decode(cbor.encode(message))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_only_ever_refused(data: bytes) -> None:
+    for decode, error in ((Transaction.decode, Refused), (Receipt.decode, WireError)):
+        check: Callable[[bytes], object] = decode
+        with pytest.raises(error):
+            check(data)
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.binary() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.integers(0, 8), inner, max_size=7),
+        max_leaves=12,
+    )
+)
+def test_arbitrary_signed_values_are_only_ever_refused(value: object) -> None:
+    with pytest.raises(Refused):
+        Transaction.decode(cose.sign1(TX_TYP, cbor.encode(value), ALICE))
+
+
+def test_a_receipt_cannot_carry_a_reason_that_keeps_a_transaction_out_of_blocks() -> None:
+    for number in (*range(1, EFFECT_FIRST), 37, 255):
+        with pytest.raises(WireError, match=f"reason {number} stands in no receipt"):
+            Receipt.decode(cbor.encode({1: CHAIN_ID, 2: number, 3: 0}))
