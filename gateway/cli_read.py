@@ -135,7 +135,7 @@ async def run_inspect(args: Namespace) -> int:
     """`cpc inspect`."""
     output = Output(args)
     decoder = DbcDecoder.load(args.dbc) if args.dbc else None
-    source = open_source(f"replay:{args.trace}?speed=max&start=recorded", name="trace")
+    source = open_source(f"replay:{args.trace}?speed=max", name="trace")
     ids: Counter[int] = Counter()
     decoded = gaps = 0
     first_ns, last_ns = 0, 0
@@ -153,8 +153,7 @@ async def run_inspect(args: Namespace) -> int:
     result: dict[str, Any] = {
         "frames": ids.total(),
         "ids": len(ids),
-        "from": moment_text(first_ns),
-        "to": moment_text(last_ns),
+        "duration_ms": (last_ns - first_ns) // 1_000_000,
         "damaged_lines": stats.damaged,
         "ignored_lines": stats.ignored,
         "notes": stats.notes,
@@ -162,7 +161,7 @@ async def run_inspect(args: Namespace) -> int:
     if decoder is not None:
         result |= {"decoded": decoded, "tolerated": decoder.tolerated}
     output.value(result)
-    output.line(f"{ids.total()} frames of {len(ids)} ids, {result['from']} to {result['to']}")
+    output.line(f"{ids.total()} frames of {len(ids)} ids, {(last_ns - first_ns) / 1e9:.3f} s long")
     output.line(f"{stats.damaged} damaged lines, {stats.ignored} lines that are no frames")
     if decoder is not None:
         share = 100 * decoded / max(ids.total(), 1)
