@@ -172,7 +172,7 @@ class TraceReader:
                 self._probe = b""
                 chunk = self._read(CHUNK_BYTES)
         if rest and not skipping:
-            parser.parse(line_number, [rest])
+            parser.parse_last(line_number, rest)
         yield True
 
     def _object_steps(self, parser: BlfParser) -> Iterator[bool]:

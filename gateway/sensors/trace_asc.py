@@ -177,8 +177,8 @@ class AscParser(LineParser):
         """The first `size` words as bytes.  Raises ValueError."""
         if len(words) < size:
             raise ValueError(f"{size} bytes announced, {len(words)} found")
-        width_max = 2 if self._base == 16 else 3
-        if any(len(word) > width_max or not word.isalnum() for word in words[:size]):
+        widths = (2,) if self._base == 16 else (1, 2, 3)
+        if any(len(word) not in widths or not word.isalnum() for word in words[:size]):
             raise ValueError(f"{size} bytes announced, {' '.join(words[:size])[:40]!r} found")
         return bytes(int(word, self._base) for word in words[:size])
 

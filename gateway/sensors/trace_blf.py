@@ -69,7 +69,8 @@ class BlfParser:
         fields = _FILE_HEADER.unpack(head)
         if not _FILE_HEADER.size <= fields[1] <= 4096:
             raise ValueError(f"a header of {fields[1]} bytes")
-        file.read(fields[1] - _FILE_HEADER.size)
+        if len(file.read(fields[1] - _FILE_HEADER.size)) < fields[1] - _FILE_HEADER.size:
+            raise ValueError("the header is cut off")
         year, month, _, day, hour, minute, second, milliseconds = fields[14:22]
         try:
             start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)

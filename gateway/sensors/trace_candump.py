@@ -128,6 +128,13 @@ class CandumpParser(LineParser):
             add_time(taken_ns)
             add_frame(new_frame(CanFrame, (arbitration_id, flags, data)))
 
+    def parse_last(self, line_number: int, line: str) -> None:
+        """Reads a last line without an end, unless it is of a log: that does not say how long a frame is."""
+        if line.lstrip()[:1] == "(" and not _CONSOLE.match(line):
+            self.sink.damaged(f"line {line_number}", "the file ends within it")
+        else:
+            self.parse(line_number, [line])
+
     def _parse_console_fast(self, line: str) -> bool:
         """Reads a classic data frame of an id seen before; False when it is anything else."""
         head, _, tail = line.partition("[")

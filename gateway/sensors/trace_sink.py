@@ -157,6 +157,10 @@ class LineParser(ABC):
     def parse(self, line_number: int, lines: list[str]) -> None:
         """Reads whole lines into the sink; `line_number` is that of the first."""
 
+    def parse_last(self, line_number: int, line: str) -> None:
+        """Reads the last line, when it has no end and may be cut."""
+        self.parse(line_number, [line])
+
     def probe(self, lines: list[str]) -> None:  # noqa: B027 - few formats must look ahead
         """Looks at the first lines of the file before `parse` gets them."""
 
