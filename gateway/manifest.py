@@ -2,7 +2,8 @@
 
 Runs on CPython.  An upload is u segments; one chain record anchors its two Merkle roots (RFC 9162) and
 the manifest's hash.  The manifest is public to whoever keeps the chunks: it names times and counts,
-no values.  Deterministic CBOR:
+no values.  The blocks of a stream are numbered without holes, within a manifest and from one to the
+next, so nobody can leave one out unseen.  Deterministic CBOR:
 
     manifest = [1, stream_id, upload_index, previous, slot_ms, kind, [segment, ...]]
     segment  = [segment_id, slot, [entry, ...]]
@@ -17,15 +18,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.columns import KINDS
+from gateway.crypto.slot import SLOT_MAX, SLOT_MS_MAX, SLOT_MS_MIN
 from gateway.errors import EvidenceError
+from gateway.layout import has_layout
 from puf import cbor, merkle_tree
 from puf.errors import DecodeError
 from puf.hkdf import sha256
 
 VERSION = 1
-MANIFEST_SIZE_MAX = 16 << 20
+MANIFEST_SIZE_MAX = 8 << 20
+"""An entry has up to 130 bytes, so 64,000 chunks fit."""
 NO_MANIFEST = bytes(32)
 """What the first upload of a stream names as the manifest before."""
+
+_MANIFEST = (int, bytes, int, bytes, int, str, list)
+_SEGMENT = (bytes, int, list)
+_CHUNK = (bytes, bytes, int, int, int, int, int, int, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,9 @@ class ChunkEntry:
     count: int
     """Its records, gaps included."""
     first_ns: int
-    """Earliest time in it, Unix nanoseconds."""
+    """Earliest moment that its records tell of, Unix nanoseconds."""
     last_ns: int
-    """Latest time in it, Unix nanoseconds."""
+    """Latest moment that its records tell of; a gap may reach out of the slot, a sample never does."""
 
     def as_list(self) -> list[Any]:
         """The fields in their order."""
@@ -77,10 +85,12 @@ class SegmentEntry:
     @classmethod
     def from_list(cls, fields: Any) -> "SegmentEntry":
         """The entry of `as_list`.  Raises EvidenceError."""
-        match fields:
-            case [bytes(segment_id), int(slot), list(chunks)] if len(segment_id) == 16 and chunks:
-                return cls(segment_id, slot, tuple(_chunk_entry(chunk) for chunk in chunks))
-        raise EvidenceError("manifest", "a segment has wrong fields")
+        if not has_layout(fields, _SEGMENT):
+            raise EvidenceError("manifest", "a segment has fields of wrong types")
+        segment_id, slot, chunks = fields
+        if len(segment_id) != 16 or not 0 <= slot <= SLOT_MAX or not chunks:
+            raise EvidenceError("manifest", "a segment has impossible fields")
+        return cls(segment_id, slot, tuple(_chunk_entry(chunk) for chunk in chunks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +120,33 @@ class Manifest:
     def decode(cls, data: bytes) -> "Manifest":
         """The manifest of `data`.  Raises EvidenceError."""
         try:
-            fields = cbor.decode(data, size_max=MANIFEST_SIZE_MAX)
+            fields: Any = cbor.decode(data, size_max=MANIFEST_SIZE_MAX)
         except DecodeError as error:
             raise EvidenceError("manifest", str(error)) from error
-        match fields:
-            case [
-                int(version),
-                bytes(stream_id),
-                int(upload_index),
-                bytes(previous),
-                int(slot_ms),
-                str(kind),
-                list(segments),
-            ] if len(stream_id) == len(previous) == 32 and slot_ms > 0 and upload_index >= 0:
-                if version != VERSION:
-                    raise EvidenceError(
-                        "manifest", f"version {version}; this program reads version {VERSION}"
-                    )
-                if kind in KINDS and segments:
-                    entries = tuple(SegmentEntry.from_list(segment) for segment in segments)
-                    return cls(stream_id, upload_index, previous, slot_ms, kind, entries)
-        raise EvidenceError("manifest", "the fields have wrong types")
+        if not has_layout(fields, _MANIFEST):
+            raise EvidenceError("manifest", "the fields have wrong types")
+        version, stream_id, upload_index, previous, slot_ms, kind, segments = fields
+        if version != VERSION:
+            raise EvidenceError("manifest", f"version {version}; this program reads version {VERSION}")
+        is_possible = len(stream_id) == len(previous) == 32 and upload_index >= 0 and kind in KINDS
+        if not is_possible or not SLOT_MS_MIN <= slot_ms <= SLOT_MS_MAX or not segments:
+            raise EvidenceError("manifest", "the fields have impossible values")
+        entries = tuple(SegmentEntry.from_list(segment) for segment in segments)
+        manifest = cls(stream_id, upload_index, previous, slot_ms, kind, entries)
+        for number, (_, _, chunk) in enumerate(manifest.chunks()):
+            if chunk.block_index != manifest.first_block + number:
+                raise EvidenceError("manifest", f"block {manifest.first_block + number} is left out")
+        return manifest
+
+    @property
+    def first_block(self) -> int:
+        """Number of its first block."""
+        return self.segments[0].chunks[0].block_index
+
+    @property
+    def last_chunk(self) -> ChunkEntry:
+        """Its last chunk, with the stream's latest block."""
+        return self.segments[-1].chunks[-1]
 
     def chunks(self) -> Iterator[tuple[SegmentEntry, int, ChunkEntry]]:
         """(segment, place in the segment, chunk), in the order of the leaves."""
@@ -153,17 +169,12 @@ class Manifest:
 
 
 def _chunk_entry(fields: Any) -> ChunkEntry:
-    match fields:
-        case [
-            bytes(chunk_id),
-            bytes(plain_leaf),
-            int(),
-            int(),
-            int(),
-            int(),
-            int(count),
-            int(),
-            int(),
-        ] if len(chunk_id) == len(plain_leaf) == 32 and count > 0:
-            return ChunkEntry(*fields)
-    raise EvidenceError("manifest", "a chunk has wrong fields")
+    if not has_layout(fields, _CHUNK):
+        raise EvidenceError("manifest", "a chunk has fields of wrong types")
+    entry = ChunkEntry(*fields)
+    numbers = (entry.chunk_size - 1, entry.block_index, entry.boot, entry.first_seq, entry.count - 1)
+    if not len(entry.chunk_id) == len(entry.plain_leaf) == 32 or min(numbers) < 0:
+        raise EvidenceError("manifest", "a chunk has impossible fields")
+    if entry.first_ns > entry.last_ns:
+        raise EvidenceError("manifest", "a chunk ends before it begins")
+    return entry

@@ -10,20 +10,23 @@ one slot, each under a key of its own.
     [block] --------------------> [block] ------------> [blocks] ------------------------> ClosedSegment
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 from gateway.block import Samples, block_hash, encode_block
+from gateway.columns import VALUES_MAX
 from gateway.crypto.seal import BLOCK_SIZE_MAX
 from gateway.crypto.slot import SLOT_EPOCH_NS, SLOT_MAX
 from gateway.errors import BlockError
 
 NS_PER_MS = 1_000_000
-BLOCK_VALUES_MAX = 8_192
-"""Values in a block: 64-byte CAN FD frames of random content still fit BLOCK_SIZE_MAX."""
-SEGMENT_SIZE_MAX = 16 << 20
-"""Bytes of blocks that a segment may keep in memory before it is closed early."""
+SEGMENT_SIZE_MAX = 4 << 20
+"""Bytes of blocks at which a segment is closed early: it is in memory several times while it is sealed."""
+SEGMENT_BLOCKS_MAX = 4_096
+"""Blocks at which a segment is closed early: they are all in the upload's manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class EncodedBlock:
     count: int
     """Records, gaps included."""
     first_ns: int
+    """Earliest moment that its records tell of, Unix nanoseconds."""
     last_ns: int
+    """Latest moment that its records tell of; a gap may reach out of the slot."""
 
     @property
     def end_seq(self) -> int:
@@ -72,7 +77,7 @@ class Segmenter:
         self._next_index = next_index
         self._previous = previous
         self._slot: int | None = None
-        self._period: int | None = None
+        self._period = 0
         self._open: Samples | None = None
         self._blocks: list[EncodedBlock] = []
         self._size = 0
@@ -95,8 +100,8 @@ class Segmenter:
         closed = []
         for period, run in self._by_period(samples):
             slot = min(max(period // self._segment_blocks, 0), SLOT_MAX)
-            if self._slot is not None and (slot != self._slot or self._size > SEGMENT_SIZE_MAX):
-                closed += self._close_segment()
+            if self._slot is not None and (slot != self._slot or self._is_full()):
+                closed += self.flush()
             if self._slot is None:
                 self._slot = slot
                 self._opened_ms = now_ms
@@ -110,7 +115,17 @@ class Segmenter:
 
     def flush(self) -> list[ClosedSegment]:
         """The open segment, if any."""
-        return self._close_segment()
+        if self._slot is None:
+            return []
+        self._close_block()
+        segment = ClosedSegment(self._slot, tuple(self._blocks))
+        self._slot = None
+        self._blocks = []
+        self._size = 0
+        return [segment]
+
+    def _is_full(self) -> bool:
+        return self._size > SEGMENT_SIZE_MAX or len(self._blocks) >= SEGMENT_BLOCKS_MAX
 
     def _by_period(self, samples: Samples) -> Iterator[tuple[int, Samples]]:
         """`samples` in runs of one period each, in the order they came."""
@@ -123,19 +138,14 @@ class Segmenter:
         if first == self._period_of(max(times)):
             yield first, samples
             return
-        begin = 0
-        seq = samples.first_seq
-        gaps = list(samples.gaps)
-        for period, group in groupby(times, self._period_of):
-            end = begin + sum(1 for _ in group)
-            is_last = end == len(times)
-            mine = [gap for gap in gaps if gap[0] < end or is_last]
-            gaps = gaps[len(mine) :]
-            run = Samples(samples.boot, seq, times[begin:end], samples.values[begin:end])
-            run.gaps = [(place - begin, gap) for place, gap in mine]
-            seq = run.end_seq
+        begin = place = 0
+        for period, group in groupby([(taken_ns - SLOT_EPOCH_NS) // self._block_ns for taken_ns in times]):
+            place += len(list(group))
+            # A gap lies in the run of the value that it stands before, one behind all values in the last run.
+            is_last = place == len(times)
+            end = len(samples) if is_last else place + bisect_left(samples.gaps, place, key=itemgetter(0))
+            yield period, samples.part(begin, end)
             begin = end
-            yield period, run
 
     def _period_of(self, taken_ns: int) -> int:
         # Counted from where slots are, so that no period lies in two of them.
@@ -147,7 +157,7 @@ class Segmenter:
             period != self._period
             or run.boot != block.boot
             or run.first_seq != block.end_seq
-            or len(block.values) + len(run.values) > BLOCK_VALUES_MAX
+            or len(block) + len(run) > VALUES_MAX[self._kind]
         ):
             self._close_block()
             block = None
@@ -163,21 +173,24 @@ class Segmenter:
         block.gaps += [(place + offset, gap) for place, gap in run.gaps]
 
     def _close_block(self) -> None:
-        samples, self._open, self._period = self._open, None, None
-        if samples is not None:
-            self._encode(samples)
+        if self._open is not None:
+            self._encode(self._open)
+            self._open = None
 
     def _encode(self, samples: Samples) -> None:
+        """Adds the block of `samples`, or several if that would be too large to seal."""
         try:
             data = encode_block(self._kind, self._stream, self._next_index, self._previous, samples)
+            is_small = len(data) <= BLOCK_SIZE_MAX
         except BlockError:
-            # Only the size can be wrong here: every sample has been through the spool's encoding.
-            if len(samples.values) < 2:
+            # Only together can they be too large: each sample has been through the spool's encoding.
+            if len(samples) < 2:
                 raise
-            data = b""
-        if not data or len(data) > BLOCK_SIZE_MAX:
-            for half in split(samples):
-                self._encode(half)
+            is_small = False
+        if not is_small:
+            middle = len(samples) // 2
+            self._encode(samples.part(0, middle))
+            self._encode(samples.part(middle, len(samples)))
             return
         first_ns, last_ns = samples.span_ns
         block = EncodedBlock(
@@ -194,23 +207,3 @@ class Segmenter:
         self._size += len(data)
         self._next_index += 1
         self._previous = block.digest
-
-    def _close_segment(self) -> list[ClosedSegment]:
-        if self._slot is None:
-            return []
-        self._close_block()
-        segment = ClosedSegment(self._slot, tuple(self._blocks))
-        self._slot = None
-        self._blocks = []
-        self._size = 0
-        return [segment]
-
-
-def split(samples: Samples) -> tuple[Samples, Samples]:
-    """`samples` in two halves, each with the gaps that lie in it."""
-    middle = len(samples.values) // 2
-    left = Samples(samples.boot, samples.first_seq, samples.taken_ns[:middle], samples.values[:middle])
-    left.gaps = [(place, gap) for place, gap in samples.gaps if place < middle]
-    right = Samples(samples.boot, left.end_seq, samples.taken_ns[middle:], samples.values[middle:])
-    right.gaps = [(place - middle, gap) for place, gap in samples.gaps if place >= middle]
-    return left, right

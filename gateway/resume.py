@@ -1,0 +1,36 @@
+"""Going on after a spool was lost: with its numbers and its chain, from what the store has.
+
+Runs on CPython.  A spool that a dying card has taken is replaced by an empty one.  Were it to begin at
+0 again, records would get the names of others, and neither the store nor the chain would take its
+uploads: what they have under a name never changes.
+"""
+
+from gateway.archive import Archive
+from gateway.block import block_hash
+from gateway.spool import Spool
+
+
+def resume_stream(spool: Spool, archive: Archive, kind: str, block_ms: int, segment_blocks: int) -> bool:
+    """Lets a stream that is new to the spool go on behind its last upload in the store; True when it did.
+
+    archive: the stream, opened with its owner's keys.  To be called before its pipeline is made.
+    Raises StoreError, EvidenceError, CryptoError or BlockError when its last block cannot be read.
+    """
+    if any(stream.stream_id == archive.stream_id for stream in spool.streams()):
+        return False
+    indexes = archive.upload_indexes()
+    if not indexes:
+        return False
+    manifest = archive.manifest(indexes[-1])
+    segment, last = manifest.segments[-1], manifest.last_chunk
+    head = block_hash(archive.open_plain(segment, len(segment.chunks) - 1))
+    spool.skip_boots(last.boot)
+    spool.open_stream(
+        archive.stream_id,
+        archive.name,
+        kind,
+        block_ms,
+        segment_blocks,
+        (last.block_index + 1, head, manifest.upload_index + 1, manifest.digest),
+    )
+    return True
