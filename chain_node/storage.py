@@ -44,7 +44,7 @@ from puf import cbor
 from puf.merkle_map import MerkleMap, NodeMissing
 
 SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE block (
     height INTEGER PRIMARY KEY,
     hash BLOB NOT NULL UNIQUE,
@@ -52,9 +52,13 @@ CREATE TABLE block (
     certificate BLOB NOT NULL,
     transactions BLOB NOT NULL,
     receipts BLOB NOT NULL
-);
-CREATE TABLE tx (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE node (hash BLOB PRIMARY KEY, data BLOB NOT NULL, stale_since INTEGER) WITHOUT ROWID;
+) STRICT;
+CREATE TABLE tx (
+    hash BLOB PRIMARY KEY,
+    height INTEGER NOT NULL,
+    position INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE TABLE node (hash BLOB PRIMARY KEY, data BLOB NOT NULL, stale_since INTEGER) WITHOUT ROWID, STRICT;
 CREATE INDEX node_stale ON node (stale_since) WHERE stale_since IS NOT NULL;
 CREATE TABLE vote (
     height INTEGER NOT NULL,
@@ -64,7 +68,7 @@ CREATE TABLE vote (
     data BLOB NOT NULL,
     block BLOB,
     PRIMARY KEY (height, round, phase)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 """
 APPLICATION_ID = 0x4350436E
 """Marks our files in SQLite's header: "CPCn"."""
@@ -190,7 +194,7 @@ class Storage:
                 ).fetchone()
             if row is None:
                 raise KeyError(node_hash)
-            node = bytes(row[0])
+            node = row[0]
             if len(self._nodes) >= NODES_CACHED:
                 self._nodes.clear()
             self._nodes[node_hash] = node
@@ -367,7 +371,8 @@ def _storage_errors(path: str, connection: apsw.Connection | None = None) -> Ite
         yield
     except apsw.FullError as error:
         raise StorageFull(path, full) from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    # UnicodeDecodeError: what should be bytes calls itself text; only a flipped bit makes it so.
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
         raise StorageDamaged(
             path, f"damaged: {error}; restore it, or delete it and sync from peers"
         ) from error

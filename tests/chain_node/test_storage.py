@@ -1,0 +1,336 @@
+"""The chain's file: whole blocks or nothing, votes for good, through power cuts, full disks and damage."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chain_node import ledger
+from chain_node.block import Block, Certificate, Phase, Vote
+from chain_node.entry import Account
+from chain_node.errors import (
+    DoubleVote,
+    StorageDamaged,
+    StorageError,
+    StorageFull,
+    WrongChainStored,
+)
+from chain_node.genesis import Genesis
+from chain_node.ledger import Execution
+from chain_node.state import State
+from chain_node.storage import STATES_KEPT, Storage
+from chain_node.transaction import Transaction, Transfer
+from tests.chain_node.world import (
+    ALICE,
+    BOB,
+    PROPOSER,
+    START_MS,
+    VALIDATORS,
+    anchor,
+    certificate_of,
+    genesis_of,
+)
+from tests.crash_disk import CrashLog, SpaceLeft
+from tests.puf.test_merkle_map import reachable
+
+ONE = VALIDATORS[:1]
+GENESIS = genesis_of(ONE)
+MADE = tuple[Block, Certificate, Execution]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chain.sqlite"
+
+
+@pytest.fixture
+def storage(path: Path) -> Iterator[Storage]:
+    with closing(Storage.open(path, GENESIS)) as opened:
+        yield opened
+
+
+def pay(storage: Storage, amount_ucpc: int = 5, nonce: int | None = None) -> Transaction:
+    if nonce is None:
+        nonce = account_of(storage).nonce
+    return Transaction.sign(ALICE, GENESIS.chain_id, nonce, Transfer(BOB.public, amount_ucpc), 1_000)
+
+
+def account_of(storage: Storage) -> Account:
+    return State(storage.entries(storage.head.state_root)).account(ALICE.public)
+
+
+def make(storage: Storage, *transactions: Transaction, genesis: Genesis = GENESIS) -> MADE:
+    """A certified block on the storage's head, not committed yet."""
+    head = storage.head
+    place = ledger.Place(genesis, head.height + 1, head.time_ms + 1, PROPOSER.public)
+    execution = ledger.execute(storage.read_node, head, place, transactions)
+    assert not execution.refused
+    block = ledger.block_of(head, place, 0, execution)
+    return block, certificate_of(genesis, block.header, ONE), execution
+
+
+def extend(storage: Storage, count: int) -> None:
+    for _ in range(count):
+        storage.commit(*make(storage, pay(storage)))
+
+
+def vote_for(block: Block, round_: int = 0) -> Vote:
+    header = block.header
+    return Vote.sign(ONE[0], header.chain_id, header.height, round_, Phase.COMMIT, header.block_hash)
+
+
+# Blocks
+
+
+def test_a_new_file_begins_with_the_genesis_and_is_its_owners_alone(storage: Storage, path: Path) -> None:
+    assert (storage.head.height, storage.head.block_hash) == (0, GENESIS.chain_id)
+    assert account_of(storage).balance_ucpc == 500_000_000_000_000
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert os.stat(f"{path}-wal").st_mode & 0o777 == 0o600
+
+
+def test_what_is_committed_is_found_again_and_after_a_restart(storage: Storage, path: Path) -> None:
+    made = [make(storage, pay(storage), Transaction.sign(BOB, GENESIS.chain_id, 0, anchor(), 0))]
+    storage.commit(*made[0])
+    made.append(make(storage, pay(storage)))
+    storage.commit(*made[1])
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.head == storage.head
+        assert again.head.height == 2
+        for height, (block, certificate, execution) in enumerate(made, 1):
+            stored = again.block(height)
+            assert stored is not None
+            assert (stored.header, stored.certificate) == (block.header, certificate)
+            assert stored.transactions == tuple(each.data for each in block.transactions)
+            assert stored.receipts == execution.receipts
+            for position, transaction in enumerate(block.transactions):
+                assert again.find_transaction(transaction.tx_hash) == (height, position)
+        assert again.headers(1, 9) == [(block.header.data, each.encode()) for block, each, _ in made]
+        assert again.headers(2, 9) == again.headers(1, 9)[1:]
+        assert again.headers(1, 1) == again.headers(1, 9)[:1]
+        assert (again.block(3), again.find_transaction(bytes(32)), again.headers(3, 1)) == (None, None, [])
+        assert account_of(again).nonce == 2
+
+
+def test_a_commit_that_is_interrupted_leaves_the_former_head(
+    storage: Storage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend(storage, 1)
+    made = make(storage, pay(storage))
+    head = storage.head
+
+    def die(*_: object) -> None:
+        raise InterruptedError("between two statements of the commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "_write_nodes", die)
+        with pytest.raises(InterruptedError):
+            storage.commit(*made)
+    assert storage.head == head
+    assert storage.block(2) is None
+    assert storage.find_transaction(made[0].transactions[0].tx_hash) is None
+    storage.commit(*made)
+    assert storage.head.height == 2
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.head.height == 2
+
+
+def test_old_states_are_pruned_and_the_last_ones_stay_provable(storage: Storage) -> None:
+    roots = []
+    for _ in range(STATES_KEPT + 6):
+        extend(storage, 1)
+        roots.append(storage.head.state_root)
+    fresh = [State(storage.entries(root)) for root in roots]
+    storage._nodes.clear()
+    assert [state.account(ALICE.public).nonce for state in fresh[5:]] == list(range(6, STATES_KEPT + 7))
+    with (
+        pytest.raises(StorageDamaged, match=r"node [0-9a-f]{64} of the Merkle map is missing"),
+        storage.errors(),
+    ):
+        fresh[4].account(ALICE.public)
+    kept = storage._connection.execute("SELECT hash FROM node WHERE stale_since IS NULL").fetchall()
+    assert {row[0] for row in kept} == reachable(storage.entries(roots[-1]))
+
+
+# Votes
+
+
+def test_a_vote_is_remembered_with_its_block_until_its_height_is_decided(
+    storage: Storage, path: Path
+) -> None:
+    made = make(storage, pay(storage))
+    vote = vote_for(made[0])
+    storage.put_vote(vote, made[0])
+    storage.put_vote(vote, made[0])
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.votes(1) == [(vote, made[0])]
+        assert again.vote(1, 0, Phase.COMMIT) == vote
+        assert again.vote(1, 1, Phase.COMMIT) is None
+        again.commit(*made)
+        extend(again, 1)
+        assert again.votes(1) == []
+
+
+def test_no_second_vote_in_one_height_round_and_phase(storage: Storage) -> None:
+    first, second = make(storage, pay(storage, 5)), make(storage, pay(storage, 6))
+    storage.put_vote(vote_for(first[0]), first[0])
+    with pytest.raises(DoubleVote) as caught:
+        storage.put_vote(vote_for(second[0]), second[0])
+    assert (caught.value.height, caught.value.round) == (1, 0)
+    assert (caught.value.voted, caught.value.asked) == (
+        first[0].header.block_hash,
+        second[0].header.block_hash,
+    )
+    storage.put_vote(vote_for(second[0], round_=1))
+    assert [(vote.round, block) for vote, block in storage.votes(1)] == [(0, first[0]), (1, None)]
+
+
+def test_no_vote_against_a_block_that_is_decided(storage: Storage) -> None:
+    first, second = make(storage, pay(storage, 5)), make(storage, pay(storage, 6))
+    storage.commit(*first)
+    with pytest.raises(DoubleVote):
+        storage.put_vote(vote_for(second[0], round_=3), second[0])
+
+
+# Faults
+
+
+def work(storage: Storage, log: CrashLog, count: int) -> None:
+    """Vote for and commit blocks, and note what is promised after each step."""
+    for _ in range(count):
+        block, certificate, execution = make(storage, pay(storage))
+        vote = vote_for(block)
+        storage.put_vote(vote, block)
+        log.mark("voted", vote)
+        storage.commit(block, certificate, execution)
+        log.mark("committed", (block, certificate))
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_power_cut_at_any_moment_loses_no_vote_and_no_committed_block(
+    tmp_path: Path, seed: int | None
+) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    (root / "chain.sqlite").touch()
+    with CrashLog(root) as log:
+        with closing(Storage.open(root / "chain.sqlite", GENESIS, vfs=log.vfs)) as storage:
+            log.mark("opened")
+            work(storage, log, 6)
+        assert log.differences() == []
+        points = log.points(60, seed=seed or 0)
+        for number, point in enumerate(points):
+            image = log.image(point, seed, tmp_path / str(number))
+            check_image(
+                image.directory / "chain.sqlite", image.payloads("committed"), image.payloads("voted")
+            )
+
+
+def check_image(path: Path, committed: list[object], voted: list[object]) -> None:
+    with closing(Storage.open(path, GENESIS)) as storage:
+        assert storage.head.height in (len(committed), len(committed) + 1), "a commit may outrun its promise"
+        for height, promised in enumerate(committed, 1):
+            stored = storage.block(height)
+            assert stored is not None
+            assert isinstance(promised, tuple)
+            assert (stored.header, stored.certificate) == (promised[0].header, promised[1])
+        assert account_of(storage).nonce == storage.head.height
+        for vote in voted:
+            assert isinstance(vote, Vote)
+            if vote.height > storage.head.height:
+                assert storage.vote(vote.height, vote.round, vote.phase) == vote
+        extend(storage, 2)
+
+
+def test_a_full_disk_keeps_the_former_head_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    (root / "chain.sqlite").touch()
+    with CrashLog(root) as log, closing(Storage.open(root / "chain.sqlite", GENESIS, vfs=log.vfs)) as storage:
+        extend(storage, 2)
+        head = storage.head
+        made = make(storage, pay(storage))
+        log.fault = SpaceLeft(5_000)
+        with pytest.raises(StorageFull, match="the disk is full; free some space"):
+            storage.commit(*made)
+        assert storage.head == head
+        assert storage.block(3) is None
+        with pytest.raises(StorageFull):
+            storage.put_vote(vote_for(made[0]), made[0])
+        log.fault = None
+        storage.put_vote(vote_for(made[0]), made[0])
+        storage.commit(*made)
+        assert storage.head.height == 3
+
+
+def test_a_file_of_another_chain_another_program_or_garbage_is_left_alone(tmp_path: Path) -> None:
+    ours, theirs, garbage = tmp_path / "ours", tmp_path / "theirs", tmp_path / "garbage"
+    Storage.open(ours, GENESIS).close()
+    other = genesis_of(ONE, name="other")
+    with pytest.raises(WrongChainStored, match=f"holds chain {GENESIS.chain_id.hex()}") as caught:
+        Storage.open(ours, other)
+    assert caught.value.path == str(ours)
+    with closing(sqlite3.connect(theirs)) as database:
+        database.execute("CREATE TABLE a (b)")
+    with pytest.raises(StorageDamaged, match="of another program"):
+        Storage.open(theirs, GENESIS)
+    garbage.write_bytes(b"no database at all, but long enough to be one" * 100)
+    with pytest.raises(StorageDamaged, match="damaged: "):
+        Storage.open(garbage, GENESIS)
+    assert garbage.read_bytes().startswith(b"no database")
+    with pytest.raises(StorageError, match="cannot be made: No such file or directory"):
+        Storage.open(tmp_path / "no folder" / "chain.sqlite", GENESIS)
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE block SET header = x'00' WHERE height = 2", "what it holds is no header"),
+        ("UPDATE block SET certificate = x'00' WHERE height = 2", "what it holds is no certificate"),
+        (
+            "UPDATE block SET certificate = (SELECT certificate FROM block LIMIT 1) WHERE height = 2",
+            "block 2 and its certificate do not fit",
+        ),
+        ("UPDATE block SET hash = x'00' WHERE height = 2", "block 2 and its certificate do not fit"),
+        ("PRAGMA user_version = 2", "its version is 2, this program knows 1"),
+    ],
+)
+def test_damage_to_the_head_is_named_when_the_file_is_opened(
+    path: Path, statement: str, message: str
+) -> None:
+    with closing(Storage.open(path, GENESIS)) as storage:
+        extend(storage, 2)
+    change(path, statement)
+    with pytest.raises(StorageError, match=message):
+        Storage.open(path, GENESIS)
+
+
+def test_damage_to_a_block_or_a_node_is_named_when_it_is_read(path: Path) -> None:
+    with closing(Storage.open(path, GENESIS)) as storage:
+        extend(storage, 2)
+    change(path, "UPDATE block SET transactions = x'f6' WHERE height = 1")
+    change(path, "UPDATE node SET data = CAST(data || x'00' AS BLOB)")
+    with closing(Storage.open(path, GENESIS)) as storage:
+        with pytest.raises(StorageDamaged, match="what it holds is no stored list"):
+            storage.block(1)
+        with pytest.raises(StorageDamaged, match=r"node [0-9a-f]{64} .* is missing"), storage.errors():
+            account_of(storage)
+
+
+def test_the_time_of_the_head_survives(storage: Storage, path: Path) -> None:
+    extend(storage, 3)
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.head.time_ms == START_MS + 3
