@@ -32,7 +32,6 @@ class Pacer:
         """Time of the first frame, and when it came on the monotonic clock."""
         self._is_closed = False
 
-    @property
     def is_closed(self) -> bool:
         """Nothing more is wanted."""
         return self._is_closed
@@ -106,6 +105,7 @@ class ReplaySource(Source):
         self._is_recorded = is_recorded
         self._channel = channel
         self._pacer = Pacer(clock, speed)
+        self._is_playing = False
         self._passes_done = 0
         self._shift_ns: int | None = None
         """None until the first batch of a pass."""
@@ -128,18 +128,22 @@ class ReplaySource(Source):
     async def close(self) -> None:
         """Ends `batches` and closes the file."""
         self._pacer.close()
-        self._reader.close()
+        if not self._is_playing:
+            self._reader.close()
 
     async def batches(self) -> AsyncIterator[Batch]:
         """All frames of all passes.  Raises SourceUnavailable when reading fails."""
+        self._is_playing = True
         try:
-            while True:
+            while not self._pacer.is_closed():
                 for recorded in self._reader.batches():
                     for part in self._pacer.parts(shifted(recorded, self._shift_for(recorded))):
                         await self._pacer.wait_for(part)
-                        if self._pacer.is_closed:
+                        if self._pacer.is_closed():
                             return
                         yield part
+                        if self._pacer.is_closed():
+                            return
                 self._passes_done += 1
                 if not self._count:
                     self.stats.note(f"{self._path}: {self.format_name} without a frame")
@@ -150,6 +154,7 @@ class ReplaySource(Source):
                 self._reader = TraceReader(self._path, channel=self._channel, stats=self.stats)
                 self._shift_ns = None
         finally:
+            self._is_playing = False
             self._reader.close()
 
     def _shift_for(self, batch: Batch) -> int:

@@ -100,7 +100,7 @@ class SimulatedSource(Source):
                 bus.tick(taken, frames)
             for part in self._pacer.parts(shifted(Batch(taken, frames), start_ns)):
                 await self._pacer.wait_for(part)
-                if self._pacer.is_closed:
+                if self._pacer.is_closed():
                     return
                 self.stats.received += len(part.values)
                 yield part

@@ -160,10 +160,10 @@ class CandumpParser(LineParser):
 
     def _parse_slowly(self, number: int, line: str) -> None:
         """Any line; tells frames, damaged frames and noise apart."""
-        if not line or line.isspace():
-            return
         if "\x1b" in line:
             line = _COLOURS.sub("", line)
+        if not line or line.isspace():
+            return
         try:
             match = _CONSOLE.match(line)
             if match:
