@@ -1,10 +1,10 @@
 """Deterministic CBOR on CPython, with cbor2 where it can be trusted with it.
 
-cbor2's canonical mode sorts map keys by length first (RFC 7049, not RFC 8949), and its decoder takes
-any encoding and turns tags into dates, sets and references to other parts of the input.  So it writes
-flat lists only, and what it reads counts only if it encodes to the very bytes it was read from.
-All else goes to `puf.cbor_pure`, which either knows the value after all or names the byte that is
-wrong: hence both interpreters accept the same bytes, with the same errors.
+Runs on CPython.  cbor2's canonical mode sorts map keys by length first (RFC 7049, not RFC 8949), and
+its decoder takes any encoding and turns tags into dates, sets and references to other parts of the
+input.  So it writes flat lists only, and what it reads counts only if it encodes to the very bytes it
+was read from.  All else goes to `puf.cbor_pure`, which either knows the value after all or names the
+byte that is wrong: hence both interpreters accept the same bytes, with the same errors.
 Source: RFC 8949, section 4.2.1.
 """
 

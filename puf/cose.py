@@ -22,6 +22,8 @@ EDDSA = -8
 """Source: RFC 9053, section 2.2."""
 COSE_SIGN1 = 18
 """The tag of a COSE_Sign1.  Source: RFC 9052, section 2."""
+HEADER_SIZE_MAX = 256
+"""Bytes of a protected header; also keeps what a stranger wrote there from flooding an error message."""
 SIZE_MAX = 1 << 20
 """Bytes of a whole statement that are looked at unless the caller says otherwise."""
 
@@ -38,7 +40,14 @@ class Signed(namedtuple("Signed", ("kid", "typ", "payload"))):
 
 
 def _protected(typ: str, kid: bytes) -> bytes:
-    return cbor.encode({ALG: EDDSA, KID: kid, TYP: typ})
+    header = cbor.encode({ALG: EDDSA, KID: kid, TYP: typ})
+    if len(header) > HEADER_SIZE_MAX:
+        raise ValueError("the type of a statement is a short name, such as cpc/tx")
+    return header
+
+
+def _to_be_signed(protected: bytes, payload: bytes, external_aad: bytes) -> bytes:
+    return cbor.encode(["Signature1", protected, external_aad, payload])
 
 
 def sig_structure(typ: str, kid: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
@@ -46,7 +55,7 @@ def sig_structure(typ: str, kid: bytes, payload: bytes, external_aad: bytes = b"
 
     Lets a certificate carry many signatures on one statement without repeating the statement.
     """
-    return cbor.encode(["Signature1", _protected(typ, kid), external_aad, payload])
+    return _to_be_signed(_protected(typ, kid), payload, external_aad)
 
 
 def sign1(typ: str, payload: bytes, key: SigningKey, external_aad: bytes = b"") -> bytes:
@@ -54,8 +63,9 @@ def sign1(typ: str, payload: bytes, key: SigningKey, external_aad: bytes = b"") 
 
     `external_aad` is signed along but not carried; the reader must supply the same bytes.
     """
-    signature = key.sign(sig_structure(typ, key.public, payload, external_aad))
-    return cbor.encode(cbor.Tag(COSE_SIGN1, [_protected(typ, key.public), {}, payload, signature]))
+    protected = _protected(typ, key.public)
+    signature = key.sign(_to_be_signed(protected, payload, external_aad))
+    return cbor.encode(cbor.Tag(COSE_SIGN1, [protected, {}, payload, signature]))
 
 
 def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE_MAX) -> Signed:
@@ -81,7 +91,7 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
         raise DecodeError("the payload is not a byte string")
     if not isinstance(signature, bytes) or len(signature) != 64:
         raise DecodeError("an Ed25519 signature is 64 bytes")
-    if not verify(kid, sig_structure(typ, kid, payload, external_aad), signature):
+    if not verify(kid, _to_be_signed(protected, payload, external_aad), signature):
         raise SignatureError(f"the signature on this {typ} is not that of key {kid.hex()}")
     return Signed(kid, typ, payload)
 
@@ -89,7 +99,7 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
 def _check_protected(data: bytes, typ: str) -> bytes:
     """The key id of a protected header that says what it must, and nothing else."""
     try:
-        header = cbor.decode(data)
+        header = cbor.decode(data, HEADER_SIZE_MAX)
     except DecodeError as error:
         raise DecodeError(f"in the protected header: {error}") from None
     if not isinstance(header, dict):
@@ -103,7 +113,7 @@ def _check_protected(data: bytes, typ: str) -> bytes:
     kid = header.get(KID)
     if not isinstance(kid, bytes) or len(kid) != 32:
         raise DecodeError("the key id is not a 32-byte public key")
-    # Not only the number of parameters: -8.0 equals -8, but is other bytes.
+    # Not just the number of parameters: -8.0 equals -8, but is other bytes.
     if data != _protected(typ, kid):
-        raise DecodeError("the protected header has more than algorithm, key id and type")
+        raise DecodeError("the protected header is not exactly algorithm, key id and type")
     return kid

@@ -75,8 +75,8 @@ def combine(
 
 def is_small_order(p: tuple[int, int, int, int]) -> bool:
     """Whether p is one of the 8 points whose order divides 8."""
-    # 8 p lies in the group of odd order L, where only the neutral point has x = 0.
-    return double(double(double(p)))[0] == 0
+    # Only the neutral point and (0, -1), which has order 2, have x = 0; so 4 p is one of these.
+    return double(double(p))[0] == 0
 
 
 def to_bytes(p: tuple[int, int, int, int]) -> bytes:

@@ -45,7 +45,7 @@ def sha256(data: bytes) -> bytes:
 
 def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:
     """Condense `ikm`, a secret of any length and shape, into a 32-byte key.  Source: section 2.2."""
-    return hmac_sha256(salt or bytes(HASH_BYTES), ikm)
+    return hmac_sha256(salt, ikm)
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:

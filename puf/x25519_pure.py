@@ -45,6 +45,5 @@ def exchange(seed: bytes, peer_public: bytes) -> bytes:
         x2 = aa * bb % P
         z2 = e * (aa + A24 * e) % P
         t -= 1
-    if swap:
-        x2, z2 = x3, z3
+    # The last bits of k are zeros, so nothing is left to swap back.
     return (x2 * pow(z2, P - 2, P) % P).to_bytes(32, "little")

@@ -134,11 +134,12 @@ REFUSED: list[tuple[str, bytes]] = [
     ("algorithm is None", _statement({4: KEY.public, 16: "cpc/tx"})),
     ("algorithm is 'EdDSA'", _statement({**HEADER, 1: "EdDSA"})),
     ("algorithm is -19", _statement({**HEADER, 1: -19})),
+    ("in the protected header: 257 bytes", _statement({**HEADER, 16: "x" * 216})),
     ("critical", _statement({**HEADER, 2: [99], 99: 0})),
-    ("more than algorithm", _statement({**HEADER, 99: 0})),
-    ("more than algorithm", _statement({**HEADER, "x": 0})),
-    ("more than algorithm", _statement({**HEADER, 3: "text/plain"})),
-    ("more than algorithm", _statement({**HEADER, 1: -8.0})),
+    ("not exactly algorithm", _statement({**HEADER, 99: 0})),
+    ("not exactly algorithm", _statement({**HEADER, "x": 0})),
+    ("not exactly algorithm", _statement({**HEADER, 3: "text/plain"})),
+    ("not exactly algorithm", _statement({**HEADER, 1: -8.0})),
     ("type 'cpc/vote', not 'cpc/tx'", _statement({**HEADER, 16: "cpc/vote"})),
     ("type None", _statement({1: -8, 4: KEY.public})),
     ("type b'cpc/tx'", _statement({**HEADER, 16: b"cpc/tx"})),
@@ -201,6 +202,15 @@ def test_a_statement_over_the_limit_is_refused_unread() -> None:
     assert cose.open1(data, "cpc/tx", size_max=len(data)).payload == bytes(1000)
     with pytest.raises(DecodeError, match=f"{len(data)} bytes, at most {len(data) - 1}"):
         cose.open1(data, "cpc/tx", size_max=len(data) - 1)
+
+
+def test_a_type_is_a_short_name() -> None:
+    longest = "x" * 215
+    assert cose.open1(cose.sign1(longest, b"", KEY), longest).typ == longest
+    with pytest.raises(ValueError, match="short name"):
+        cose.sign1(longest + "x", b"", KEY)
+    with pytest.raises(ValueError, match="short name"):
+        cose.sig_structure(longest + "x", KEY.public, b"")
 
 
 @given(st.binary(max_size=200))

@@ -90,6 +90,12 @@ def test_a_y_from_p_up_is_no_point(y: int, sign: int) -> None:
     assert from_bytes((y | sign << 255).to_bytes(32, "little")) is None
 
 
+@pytest.mark.parametrize("y", [1, P - 1])
+def test_zero_has_no_sign(y: int) -> None:
+    assert from_bytes(y.to_bytes(32, "little")) is not None
+    assert from_bytes((y | 1 << 255).to_bytes(32, "little")) is None
+
+
 def test_exactly_the_eight_points_of_small_order_are_known_as_such() -> None:
     # L times any point has small order; one point in two yields a generator of all eight.
     generator = next(

@@ -209,6 +209,18 @@ def test_a_flipped_bit_in_key_or_signature_is_noticed(verify: Verify, bit: int) 
     assert not verify(bytes(both[:32]), b"m", bytes(both[32:]))
 
 
+@BOTH
+def test_a_key_or_signature_of_another_length_is_refused_however_good_its_start(verify: Verify) -> None:
+    key = SigningKey(SEED)
+    signature = key.sign(b"m")
+    assert verify(key.public, b"m", signature)
+    assert not verify(key.public + b"\x00", b"m", signature)
+    assert not verify(key.public, b"m", signature + b"m")
+    assert not verify(key.public, b"", signature + b"m")
+    assert not verify(key.public[:31], b"m", signature)
+    assert not verify(key.public, b"m", signature[:63])
+
+
 @given(st.binary(max_size=40), st.binary(max_size=10), st.binary(max_size=70))
 @settings(deadline=None, max_examples=200)
 def test_arbitrary_bytes_are_no_signature_and_no_error(
