@@ -125,7 +125,8 @@ class Segmenter:
         return [segment]
 
     def _is_full(self) -> bool:
-        return self._size > SEGMENT_SIZE_MAX or len(self._blocks) >= SEGMENT_BLOCKS_MAX
+        # One more block is open.
+        return self._size > SEGMENT_SIZE_MAX or len(self._blocks) + 1 >= SEGMENT_BLOCKS_MAX
 
     def _by_period(self, samples: Samples) -> Iterator[tuple[int, Samples]]:
         """`samples` in runs of one period each, in the order they came."""

@@ -155,7 +155,7 @@ class EntryKey:
         return stream.row, *facts, self._aead.encrypt(_nonce(row), plain, _aad(stream, facts))
 
     def open(self, stream: SpooledStream, facts: tuple[int, ...], body: bytes) -> Samples | None:
-        """The samples of an entry, None when it does not open.  facts: its columns between stream and body."""
+        """The samples of an entry, None when it does not open.  facts: its columns from id to times."""
         try:
             plain = self._aead.decrypt(_nonce(facts[0]), body, _aad(stream, facts))
             fields: Any = cbor.decode(plain, size_max=_ENTRY_SIZE_MAX)
