@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from gateway.archive import ReadReport
@@ -18,7 +19,7 @@ from gateway.config import load
 from gateway.site import open_as_owner
 from obd.can_frame import CanFrame
 from tests.bench import frames
-from tests.bench.measure import TINY, Row, digest_of
+from tests.bench.measure import FULL, TINY, Row, digest_of
 from tests.gateway_process import GatewayProcess, Memory, memory_of
 from tests.node_process import NodeProcess
 
@@ -34,12 +35,12 @@ upload_segments = {upload_segments}
 """
 SILENT_SOURCE = "can+virtual:bench"
 RATE_HZ = 5_000
-TRACE_S = 20
+TRACE_S = {TINY: 1, FULL: 20}
 """Length of the trace that is replayed again and again."""
-IDLE_S = {TINY: 1.0, "full": 5.0}
-LOADED_S = {TINY: 1.5, "full": 75.0}
+IDLE_S = {TINY: 0.3, FULL: 5.0}
+LOADED_S = {TINY: 1.0, FULL: 75.0}
 """In full size the first upload, after a minute, is part of it."""
-SAMPLE_S = 0.25
+SAMPLE_S = 0.1
 IDLE_TARGET_MIB = 60.0
 LOADED_TARGET_MIB = 90.0
 CHECKED_FRAMES = 2_000
@@ -59,7 +60,9 @@ def bench_memory(size: str) -> list[Row]:
             idle = _watch(gateway, IDLE_S[size])[-1]
             gateway.stop()
         idle_counts = read_status(load(idle_site / CONFIG_NAME))["spool"]["records"]
-        make_gateway(loaded_site, node, write_trace(Path(name, "frames.log")), is_short=size == TINY)
+        make_gateway(
+            loaded_site, node, write_trace(Path(name, "frames.log"), TRACE_S[size]), is_short=size == TINY
+        )
         with GatewayProcess(loaded_site) as gateway:
             wait_for_start(gateway, loaded_site)
             samples = _watch(gateway, LOADED_S[size])
@@ -77,11 +80,11 @@ def bench_memory(size: str) -> list[Row]:
         ]
 
 
-def write_trace(path: Path) -> str:
-    """Writes TRACE_S seconds of frames at RATE_HZ; the URL of a source that replays them for ever."""
+def write_trace(path: Path, length_s: int) -> str:
+    """Writes frames at RATE_HZ for so many seconds; the URL of a source that replays them for ever."""
     spacing_us = 1_000_000 // RATE_HZ
     with path.open("w") as file:
-        for number, frame in enumerate(_trace_frames()):
+        for number, frame in enumerate(_trace_frames(length_s)):
             taken_us = frames.BEGIN_NS // 1_000 + number * spacing_us
             frame_id = f"{frame.arbitration_id:0{8 if frame.is_extended else 3}X}"
             file.write(
@@ -112,16 +115,16 @@ def stored_digest(site: Path) -> str:
     try:
         first_ns, last_ns = reader.span_ns()
         records = reader.archive.records(first_ns, last_ns + 1, ReadReport())
-        found = [record.value for record, _ in zip(records, range(CHECKED_FRAMES), strict=False)]
+        found = [record.value for record in islice(records, CHECKED_FRAMES)]
     finally:
         reader.archive.store.close()
-    if found != _trace_frames()[:CHECKED_FRAMES]:
+    if len(found) < CHECKED_FRAMES or found != _trace_frames(1)[:CHECKED_FRAMES]:
         raise RuntimeError(f"the first {len(found)} frames in the store are not those that were replayed")
     return digest_of([list(frame) for frame in found])
 
 
-def _trace_frames() -> list[CanFrame]:
-    return [frame for batch in frames.batches(RATE_HZ * TRACE_S) for frame in batch.values]
+def _trace_frames(length_s: int) -> list[CanFrame]:
+    return [frame for batch in frames.batches(RATE_HZ * length_s) for frame in batch.values]
 
 
 def _watch(gateway: GatewayProcess, duration_s: float) -> Sequence[Memory]:
