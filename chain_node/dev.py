@@ -85,7 +85,8 @@ class DevNode:
             self._storage, consensus, validator.public, clock_ms=clock_ms, heartbeat_ms=heartbeat_ms
         )
         self._server = RpcServer(Dispatcher(self.node, Treasury(self.node, treasury)), host, port)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = asyncio.TaskGroup()
+        self._blocks: asyncio.Task[None] | None = None
 
     @classmethod
     def create_or_open(
@@ -138,7 +139,8 @@ class DevNode:
         except BaseException:
             self.close()
             raise
-        self._task = asyncio.create_task(self.node.run())
+        await self._tasks.__aenter__()
+        self._blocks = self._tasks.create_task(self.node.run())
         return self
 
     async def __aexit__(
@@ -147,20 +149,26 @@ class DevNode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and give the folder free.  Raises what ended the making of blocks, if anything did."""
-        await self._server.stop()
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self.close()
-        if self._task and not self._task.cancelled() and (failure := self._task.exception()):
-            raise failure
+        """Stop, and give the folder free.
+
+        What ends the making of blocks cancels the body of the `async with` and is raised here.
+        """
+        if self._blocks:
+            self._blocks.cancel()
+        try:
+            await self._server.stop()
+            await self._tasks.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            # One task and one body: there is one error, and its group would only hide it.
+            if group.exceptions[0] is not error:
+                raise group.exceptions[0] from None
+        finally:
+            self.close()
 
     async def run(self) -> None:
         """Run until cancelled.  Raises PortInUse, StorageError."""
         async with self:
-            assert self._task  # noqa: S101 - entering has just made it
-            await asyncio.wait([self._task])
+            await asyncio.Event().wait()
 
     def close(self) -> None:
         """Give the folder free; for a node that was never run."""
