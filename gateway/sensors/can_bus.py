@@ -34,10 +34,10 @@ from obd.can_frame import CanFrame
 QUEUE_FRAMES = 1 << 16
 """Frames that may wait for the pipeline: some 8 s of a full bus of 1 Mbit/s."""
 BATCH_FRAMES = 500
-BATCH_S = 0.05
+BATCH_MS = 50
 """A batch is closed after so many frames, or so long after its first."""
-RECEIVE_TIMEOUT_S = 0.1
-BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+RECEIVE_TIMEOUT_MS = 100
+BACK_OFF_MS = (100, 200, 500, 1000, 2000, 5000, 10_000)
 """Waits between attempts to open a lost bus; the last one for ever."""
 
 PortOpener = Callable[[], Port]
@@ -163,7 +163,7 @@ class CanBusSource(Source):
         clock: Clock,
         *,
         queue_frames: int = QUEUE_FRAMES,
-        back_off_s: tuple[float, ...] = BACK_OFF_S,
+        back_off_ms: tuple[int, ...] = BACK_OFF_MS,
         must_be_there: bool = True,
     ) -> None:
         """label: how people call the bus.  must_be_there: raise SourceUnavailable when it is not, now."""
@@ -171,7 +171,7 @@ class CanBusSource(Source):
         self.label = label
         self._open_port = open_port
         self._clock = clock
-        self._back_off_s = back_off_s
+        self._back_off_ms = back_off_ms
         self._queue_frames = queue_frames
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -200,7 +200,7 @@ class CanBusSource(Source):
                 if bridge.is_idle:
                     await news.wait()
                 if bridge.waiting < BATCH_FRAMES:
-                    await self._clock.sleep(BATCH_S)
+                    await self._clock.sleep(BATCH_MS / 1000)
                 else:
                     await self._clock.sleep(0)
                 batch = bridge.take(BATCH_FRAMES)
@@ -239,14 +239,14 @@ class CanBusSource(Source):
                 try:
                     if port is None:
                         port = self._open_port()
-                    arrivals = port.receive(RECEIVE_TIMEOUT_S)
+                    arrivals = port.receive(RECEIVE_TIMEOUT_MS)
                 except (OSError, can.CanError) as error:
                     self._close_lost(port)
                     port = None
                     if down_ns is None:
                         down_ns = self._clock.now_ns()
                         bridge.lost(f"bus {self.label} is down: {error}", down_ns, down_ns)
-                    self._stop.wait(self._back_off_s[min(attempt, len(self._back_off_s) - 1)])
+                    self._stop.wait(self._back_off_ms[min(attempt, len(self._back_off_ms) - 1)] / 1000)
                     attempt += 1
                     continue
                 if down_ns is not None:

@@ -95,8 +95,8 @@ class Port(ABC):
     """An open bus."""
 
     @abstractmethod
-    def receive(self, timeout_s: float) -> Arrivals:
-        """What has arrived, after at most `timeout_s`; at most DRAIN_MAX frames."""
+    def receive(self, timeout_ms: int) -> Arrivals:
+        """What has arrived, after at most `timeout_ms`; at most DRAIN_MAX frames."""
 
     @abstractmethod
     def close(self) -> None:
@@ -117,10 +117,10 @@ class SocketcanPort(Port):
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
-    def receive(self, timeout_s: float) -> Arrivals:
+    def receive(self, timeout_ms: int) -> Arrivals:
         """Frames in the order of the socket, each behind the gap the kernel reports with it."""
         arrivals = Arrivals()
-        if not self._poll.poll(timeout_s * 1000):
+        if not self._poll.poll(timeout_ms):
             return arrivals
         for _ in range(DRAIN_MAX):
             try:
@@ -177,12 +177,12 @@ class PythonCanPort(Port):
             with socket.socket(fileno=os.dup(bus.fileno())) as copy:
                 grow_receive_buffer(copy)
 
-    def receive(self, timeout_s: float) -> Arrivals:
+    def receive(self, timeout_ms: int) -> Arrivals:
         """Frames as python-can gives them; what it cannot unpack is damage, not the loss of the bus."""
         arrivals = Arrivals()
         for number in range(DRAIN_MAX):
             try:
-                message = self._bus.recv(0 if number else timeout_s)
+                message = self._bus.recv(0 if number else timeout_ms / 1000)
             except can.CanOperationError as error:
                 if error.__cause__ is None or isinstance(error.__cause__, OSError):
                     raise

@@ -71,13 +71,13 @@ class SimulatedSource(Source):
         *,
         seed: int = 1,
         rate_hz: int | None = None,
-        duration_s: int = 0,
+        duration_ms: int = 0,
         speed: float | None = 1.0,
     ) -> None:
         super().__init__(name)
         self._clock = clock
         self._bus = SimulatedBus(seed, rate_hz)
-        self._duration_ns = duration_s * 10**9
+        self._duration_ns = duration_ms * 10**6
         self._pacer = Pacer(clock, speed)
 
     def progress(self) -> tuple[int, int]:
@@ -116,6 +116,6 @@ def open_can_simulated(url: SourceUrl, name: str, clock: Clock) -> SimulatedSour
         clock,
         seed=url.number("seed", 1, 0, 2**32 - 1),
         rate_hz=rate_hz or None,
-        duration_s=url.number("seconds", 0, 0, 10**9),
+        duration_ms=url.number("seconds", 0, 0, 10**9) * 1000,
         speed=url.speed("1"),
     )

@@ -108,14 +108,15 @@ class CandumpParser(LineParser):
             # The data frame of an id seen before; everything else leaves this path by an exception.
             try:
                 stamp, channel, word = line.split()
-                head, _, body = word.partition("#")
+                head, mark, body = word.partition("#")
                 arbitration_id, flags = fast[channel][head]
                 data = from_hex(body)
                 whole, _, decimals = stamp[1:-1].partition(".")
                 digits = whole + decimals
                 taken_ns = int(digits) * scale_of[len(decimals)]
                 if (
-                    len(data) > 8
+                    not mark
+                    or len(data) > 8
                     or not _ABSOLUTE_FROM_NS < taken_ns <= TIME_MAX_NS
                     or not digits.isdecimal()
                     or stamp[0] != "("

@@ -68,6 +68,7 @@ def test_the_same_forms_come_out_of_micropython() -> None:
 @pytest.mark.parametrize(
     ("arbitration_id", "flags", "data", "reason"),
     [
+        (0x800, FD, b"", "id 0x800 is not within 0 to 0x7ff"),
         (0x800, 0, b"", "id 0x800 is not within 0 to 0x7ff"),
         (0x20000000, EXTENDED, b"", "id 0x20000000 is not within"),
         (-1, 0, b"", "id -0x1 is not within"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sensors.can_bus import BATCH_FRAMES, BATCH_S, Bridge, CanBusSource
+from gateway.sensors.can_bus import BATCH_FRAMES, BATCH_MS, Bridge, CanBusSource
 from gateway.sensors.can_ports import Arrivals, Port
 from gateway.sensors.source import (
     Batch,
@@ -149,7 +149,7 @@ class ScriptedPort(Port):
         self.is_closed = False
         self.done = threading.Event()
 
-    def receive(self, timeout_s: float) -> Arrivals:
+    def receive(self, timeout_ms: int) -> Arrivals:
         if not self.script:
             self.done.set()
             self.done.wait(0.001)
@@ -202,7 +202,7 @@ def test_a_bus_that_is_lost_is_opened_again_and_the_time_between_is_a_gap() -> N
     third = ScriptedPort([arrivals(4)])
     open_port, left = opener(first, refusing, still_down, second, third)
     fake = FakeClock()
-    source = CanBusSource("x", "can:can0", open_port, fake.clock, back_off_s=(0.0,))
+    source = CanBusSource("x", "can:can0", open_port, fake.clock, back_off_ms=(0,))
     batch = join(run(source, 4))
     assert batch.taken_ns == [1, 2, 3, 4]
     assert gaps(batch) == [
@@ -226,7 +226,7 @@ def test_a_bus_that_is_not_there_at_first_is_refused_or_waited_for() -> None:
         CanBusSource("x", "can:can9", opener(missing)[0], FakeClock().clock)
     open_port, _ = opener(missing, missing, ScriptedPort([arrivals(1)]))
     source = CanBusSource(
-        "x", "can:can9", open_port, FakeClock().clock, back_off_s=(0.0,), must_be_there=False
+        "x", "can:can9", open_port, FakeClock().clock, back_off_ms=(0,), must_be_there=False
     )
     assert gaps(join(run(source, 1))) == [
         (0, "bus can:can9 is not there yet", 0),
@@ -237,7 +237,7 @@ def test_a_bus_that_is_not_there_at_first_is_refused_or_waited_for() -> None:
 def test_waits_between_attempts_grow_and_begin_anew_after_success(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = ScriptedPort([arrivals(1), DOWN]), ScriptedPort([arrivals(2), DOWN])
     open_port, _ = opener(first, DOWN, DOWN, DOWN, second, ScriptedPort([arrivals(3)]))
-    source = CanBusSource("x", "b", open_port, FakeClock().clock, back_off_s=(1.0, 2.0, 4.0))
+    source = CanBusSource("x", "b", open_port, FakeClock().clock, back_off_ms=(1000, 2000, 4000))
     waits: list[float] = []
     monkeypatch.setattr(source._stop, "wait", waits.append)
     run(source, 3)
@@ -256,7 +256,7 @@ def test_a_failing_close_is_noted_and_hides_nothing() -> None:
             raise OSError(errno.EIO, "Input/output error")
 
     open_port, _ = opener(Stubborn([arrivals(1), DOWN]), ScriptedPort([arrivals(2)]))
-    source = CanBusSource("x", "b", open_port, FakeClock().clock, back_off_s=(0.0,))
+    source = CanBusSource("x", "b", open_port, FakeClock().clock, back_off_ms=(0,))
     assert join(run(source, 2)).taken_ns == [1, 2]
     assert "closing b: [Errno 5] Input/output error" in source.stats.notes
 
@@ -280,7 +280,7 @@ def test_frames_are_gathered_for_a_moment_and_batches_stay_bounded() -> None:
     assert sum(sizes) == 2000
     assert max(sizes) <= BATCH_FRAMES
     assert sizes.count(BATCH_FRAMES) >= 3
-    assert set(fake.sleeps) <= {0, BATCH_S}
+    assert set(fake.sleeps) <= {0, BATCH_MS / 1000}
 
 
 def test_a_slow_reader_costs_frames_but_no_memory_and_each_is_counted() -> None:

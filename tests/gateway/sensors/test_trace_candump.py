@@ -117,13 +117,14 @@ def test_lines_without_times_keep_their_order() -> None:
     ],
 )
 def test_what_looks_like_a_frame_and_is_none_is_damage(line: str) -> None:
-    good = "(1436509052.249713) vcan0 100#11"
-    batch, stats = parse(CandumpParser, f"{good}\n{line}\n{good}\n")
-    assert words(batch) == ["100#11", "100#11"]
+    # Of the same ids, so that the damage meets the fast path too.
+    good = "(1436509052.249713) vcan0 044#11\n (1436509052.249714)  can0  123   [1]  11\n"
+    batch, stats = parse(CandumpParser, f"{good}{line}\n{good}")
+    assert words(batch) == ["044#11", "123#11"] * 2
     assert (stats.damaged, stats.ignored) == (1, 0)
     ((index, gap),) = batch.gaps
-    assert (index, gap.count) == (1, 1)
-    assert gap.reason.startswith("damaged line 2: ")
+    assert (index, gap.count) == (2, 1)
+    assert gap.reason.startswith("damaged line 3: ")
 
 
 @pytest.mark.parametrize(
