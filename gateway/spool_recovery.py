@@ -31,8 +31,9 @@ def recover(database: apsw.Connection, key: bytes, stream: SpooledStream) -> Ite
             unopened.append(entry)
             continue
         if entry.boot != boot:
-            # Of the others, the hole before this boot's first record tells.
-            yield from _lost(boot, seq, [each for each in unopened if each.boot == boot])
+            # Of those of this boot, the hole before its first record will tell.
+            yield from _lost(boot, seq, [each for each in unopened if each.boot < entry.boot])
+            unopened = [each for each in unopened if each.boot == entry.boot]
             boot, seq = entry.boot, 0
         # An entry whose commit failed may be there all the same, beside the one that was made instead.
         samples = entry.samples.part(max(seq - entry.first_seq, 0), len(entry.samples))

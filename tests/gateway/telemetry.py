@@ -9,11 +9,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.archive import Archive, KeyProvider, evidence_name, manifest_name
+from gateway.archive import Archive, KeyProvider, ReadReport, evidence_name, manifest_name
 from gateway.block import Samples
 from gateway.columns import TIME_END_NS
 from gateway.crypto.stream import StreamKeys
 from gateway.pipeline import StreamPipeline
+from gateway.record import Record
 from gateway.sensors.source import Batch, Gap
 from gateway.spool import Spool, SpooledUpload
 from gateway.store import ChunkStore
@@ -153,6 +154,14 @@ def open_archive(
 ) -> Archive:
     keys = stream_keys(name, slot_ms)
     return Archive(store, keys.stream_id, name, key or keys.segment_key)
+
+
+def read_all(archive: Archive) -> list[Record]:
+    """Everything that the store has of a stream, which must be whole."""
+    report = ReadReport()
+    records = list(archive.records(-TIME_END_NS, TIME_END_NS, report))
+    assert (report.problems, report.not_granted_count) == ([], 0)
+    return records
 
 
 def files(folder: Path) -> Iterable[Path]:
