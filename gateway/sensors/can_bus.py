@@ -9,6 +9,7 @@ coming back are gaps too.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ipaddress
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from pathlib import Path
 import can
 from can.interfaces.socketcan import SocketcanBus
 
-from gateway.sensors.can_ports import Arrivals, Port, PythonCanPort, SocketcanPort
+from gateway.sensors.can_ports import DRAIN_MAX, Arrivals, Port, PythonCanPort, SocketcanPort
 from gateway.sensors.source import (
     Batch,
     Clock,
@@ -37,6 +38,8 @@ BATCH_FRAMES = 500
 BATCH_MS = 50
 """A batch is closed after so many frames, or so long after its first."""
 RECEIVE_TIMEOUT_MS = 100
+GATHER_MS = 5
+"""Left to the kernel's queue to collect frames, because a look at the bus costs as much as ten of them."""
 BACK_OFF_MS = (100, 200, 500, 1000, 2000, 5000, 10_000)
 """Waits between attempts to open a lost bus; the last one for ever."""
 
@@ -52,7 +55,8 @@ class Bridge:
         self._stats = stats
         self._frames_max = frames_max
         self._wake = wake
-        """Called, in the thread, when something comes after there was nothing."""
+        """Called, in the thread, when something comes and the reader waits for it."""
+        self._is_awaited = False
         self._lock = threading.Lock()
         self._taken: deque[int] = deque()
         self._frames: deque[CanFrame] = deque()
@@ -87,20 +91,20 @@ class Bridge:
                 self._gap(loss.reason, loss.count, self._last_ns, self._last_ns)
                 loss = next(losses, None)
         if arrivals.frames or arrivals.losses:
-            self._wake()
+            self._wake_reader()
 
     def lost(self, reason: str, from_ns: int, to_ns: int) -> None:
         """Nobody knows how many frames were missed from then to then."""
         with self._lock:
             self._gap(reason, 0, from_ns, to_ns)
-        self._wake()
+        self._wake_reader()
 
     def end(self, error: BaseException | None = None) -> None:
         """Nothing more will come."""
         with self._lock:
             self._is_ended = True
             self._error = error
-        self._wake()
+        self._wake_reader()
 
     def take(self, frames_max: int) -> Batch | None:
         """Up to so many frames; None once everything is taken and the end was reached."""
@@ -127,10 +131,18 @@ class Bridge:
         """Frames not taken yet."""
         return len(self._frames)
 
-    @property
-    def is_idle(self) -> bool:
-        """There is nothing to take, and more may come."""
-        return not self._frames and not self._gaps and not self._is_ended
+    def must_wait(self) -> bool:
+        """There is nothing to take, and more may come; then the reader will be woken."""
+        with self._lock:
+            self._is_awaited = not self._frames and not self._gaps and not self._is_ended
+            return self._is_awaited
+
+    def _wake_reader(self) -> None:
+        # Waking a loop costs more than a frame, so it is done once, and not for each frame.
+        with self._lock:
+            is_awaited, self._is_awaited = self._is_awaited, False
+        if is_awaited:
+            self._wake()
 
     def _count(self, count: int, *, is_damage: bool = False) -> None:
         if is_damage:
@@ -197,7 +209,7 @@ class CanBusSource(Source):
         try:
             while True:
                 news.clear()
-                if bridge.is_idle:
+                if bridge.must_wait():
                     await news.wait()
                 if bridge.waiting < BATCH_FRAMES:
                     await self._clock.sleep(BATCH_MS / 1000)
@@ -255,6 +267,8 @@ class CanBusSource(Source):
                     down_ns = None
                     attempt = 0
                 bridge.put(arrivals)
+                if 0 < len(arrivals.frames) < DRAIN_MAX:
+                    self._stop.wait(GATHER_MS / 1000)
             bridge.end()
         except BaseException as error:
             # A bug must reach whoever reads, not die with the thread.
@@ -316,6 +330,8 @@ def open_can_bus(url: SourceUrl, name: str, clock: Clock) -> CanBusSource:
                 f"{url.target!r} is no multicast address (224.0.0.0/4 or ff00::/8); "
                 "for example: can+udp:239.74.163.2"
             )
+        if importlib.util.find_spec("msgpack") is None:
+            raise MissingExtra("msgpack", "can-udp")
         port = url.number("port", 43113, 1, 65535)
         hop_limit = url.number("hop_limit", 1, 0, 255)
         table = Path("/proc/net/udp6" if ":" in url.target else "/proc/net/udp")
@@ -326,19 +342,14 @@ def open_can_bus(url: SourceUrl, name: str, clock: Clock) -> CanBusSource:
             )
             return PythonCanPort(bus, clock, table if table.exists() else None)
 
-    try:
-        source = CanBusSource(
-            name,
-            f"{scheme}:{url.target}",
-            opener,
-            clock,
-            queue_frames=url.number("queue", QUEUE_FRAMES, 1, 10**7),
-            must_be_there=url.choice("wait", ("0", "1"), "0") == "0",
-        )
-    except SourceUnavailable as error:
-        if "msgpack" in error.reason:
-            raise MissingExtra("msgpack", "can-udp") from error
-        raise
+    source = CanBusSource(
+        name,
+        f"{scheme}:{url.target}",
+        opener,
+        clock,
+        queue_frames=url.number("queue", QUEUE_FRAMES, 1, 10**7),
+        must_be_there=url.choice("wait", ("0", "1"), "0") == "0",
+    )
     if bitrate:
         command = f"ip link set {url.target} type can bitrate {bitrate}"
         source.stats.note(f"the kernel sets the bit rate, not this program: {command}")

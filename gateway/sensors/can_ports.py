@@ -48,7 +48,7 @@ _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
 _CLASSIC = struct.Struct("=IBxxB8s")  # id, length, DLC as sent, data
 _FD = struct.Struct("=IBB2x64s")  # id, length, flags, data
-_TIMESPEC = struct.Struct("@qq")
+_TIMESPEC = struct.Struct("@ll")
 _U32 = struct.Struct("=I")
 _ANCILLARY_BYTES = 64
 

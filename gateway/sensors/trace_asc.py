@@ -50,7 +50,7 @@ _CLASSIC = re.compile(
 )
 _LIKE_CLASSIC = re.compile(r"\d+\s+[0-9A-F]+x?\s+(Rx|Tx)\b|CANFD\b", re.IGNORECASE)
 _FD = re.compile(
-    r"CANFD\s+(?P<channel>\d+)\s+(?P<way>Rx|Tx)\s+(?P<id>[0-9A-F]+x?)\s+(?:\S*[^\s\d]\S*\s+)?"
+    r"CANFD\s+(?P<channel>\d+)\s+(?P<way>Rx|Tx)\s+(?P<id>[0-9A-F]+x?)\s+(?:(?!\d+\s)\S+\s+)?"
     r"(?P<switch>[01])\s+(?P<state>[01])\s+(?P<dlc>[0-9A-F])\s+(?P<size>\d{1,2})(?:\s+(?P<rest>.*))?$",
     re.IGNORECASE,
 )

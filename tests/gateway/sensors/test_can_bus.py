@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import sys
 import threading
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sensors.can_bus import BATCH_FRAMES, BATCH_MS, Bridge, CanBusSource
+from gateway.sensors.can_bus import BATCH_FRAMES, BATCH_MS, GATHER_MS, Bridge, CanBusSource
 from gateway.sensors.can_ports import Arrivals, Port
 from gateway.sensors.source import (
     Batch,
@@ -59,7 +60,7 @@ def test_a_gap_behind_all_frames_is_not_kept_back() -> None:
     queue.put(arrivals(6))
     queue.lost("again", 7, 9)
     assert queue.take(10) == Batch([6], [CanFrame(6, 0, b"")], [(1, Gap("again", 0, 7, 9))])
-    assert queue.is_idle
+    assert queue.must_wait()
 
 
 def test_a_gap_goes_with_the_frames_it_lies_between() -> None:
@@ -71,6 +72,23 @@ def test_a_gap_goes_with_the_frames_it_lies_between() -> None:
     assert first is not None
     assert second is not None
     assert (first.gaps, second.gaps) == ([], [(0, Gap("x", 0, 2, 3))])
+
+
+def test_the_reader_is_woken_once_and_only_when_it_waits() -> None:
+    woken: list[int] = []
+    queue = Bridge(SourceStats(), 9, lambda: woken.append(1))
+    queue.put(arrivals(1))
+    assert (woken, queue.must_wait()) == ([], False)
+    queue.take(9)
+    assert queue.must_wait()
+    queue.put(arrivals(2))
+    queue.put(arrivals(3))
+    assert woken == [1]
+    queue.take(9)
+    assert queue.must_wait()
+    queue.end()
+    assert woken == [1, 1]
+    assert not queue.must_wait()
 
 
 def test_what_the_port_lost_lies_between_its_frames() -> None:
@@ -241,7 +259,7 @@ def test_waits_between_attempts_grow_and_begin_anew_after_success(monkeypatch: p
     waits: list[float] = []
     monkeypatch.setattr(source._stop, "wait", waits.append)
     run(source, 3)
-    assert waits == [1.0, 2.0, 4.0, 4.0, 1.0]
+    assert [wait for wait in waits if wait != GATHER_MS / 1000] == [1.0, 2.0, 4.0, 4.0, 1.0]
 
 
 def test_a_bug_in_the_thread_reaches_the_reader() -> None:
@@ -376,9 +394,7 @@ def test_a_multicast_bus_is_read_from_end_to_end() -> None:
 
 
 def test_multicast_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from can.interfaces.udp_multicast import utils
-
-    monkeypatch.setattr(utils, "msgpack", None)
+    monkeypatch.setitem(sys.modules, "msgpack", None)
     with pytest.raises(MissingExtra, match=r"pip install 'cpchain-edge\[can-udp\]'"):
         open_source("can+udp:239.74.163.2", name="x")
 
