@@ -113,6 +113,19 @@ def test_a_transaction_longer_than_the_chain_takes_is_refused() -> None:
     )
 
 
+def test_what_is_exactly_at_a_bound_is_taken() -> None:
+    size = len(Chain(genesis_of(tx_size_max=256)).sign(ALICE, anchor()).data)
+    chain = Chain(genesis_of(tx_size_max=size, block_tx_max=2))
+    pay = chain.sign(CAROL, Transfer(BOB.public, 1), fee_ucpc=5_000)
+    chain.extend(chain.sign(ALICE, anchor()), chain.sign(ALICE, Transfer(CAROL.public, 5_000), nonce=1))
+    place = chain.place()
+    execution = ledger.execute(chain.nodes.__getitem__, chain.head, place, [pay, chain.sign(ALICE, anchor())])
+    assert [receipt.reason.label for receipt in execution.receipts] == ["balance_too_low", "anchor_known"]
+    block = ledger.block_of(chain.head, place, 0, execution)
+    assert ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, block) == execution
+    assert len(block.transactions) == chain.genesis.block_tx_max
+
+
 def test_a_fee_is_the_least_one_or_more_or_nothing() -> None:
     chain = Chain()
     assert refusal(chain, chain.sign(ALICE, Transfer(BOB.public, 1), fee_ucpc=FEE_UCPC - 1)) == (
