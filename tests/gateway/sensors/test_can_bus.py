@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -382,11 +383,16 @@ def test_a_virtual_bus_is_read_from_end_to_end() -> None:
 def test_a_multicast_bus_is_read_from_end_to_end() -> None:
     pytest.importorskip("msgpack", reason="can+udp needs msgpack")
 
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+
     def sender() -> can.BusABC:
-        return can.Bus(interface="udp_multicast", channel="239.74.163.2", port=43913)
+        # No hop: nothing leaves this machine.
+        return can.Bus(interface="udp_multicast", channel="239.74.163.2", port=port, hop_limit=0)
 
     try:
-        batch = live("can+udp:239.74.163.2?port=43913", sender, 200)
+        batch = live(f"can+udp:239.74.163.2?port={port}&hop_limit=0", sender, 200)
     except SourceUnavailable as error:
         pytest.skip(f"no multicast here: {error}")
     assert [frame.arbitration_id for frame in batch.values] == list(range(200))
