@@ -262,6 +262,15 @@ def test_an_entry_cannot_be_hidden_behind_another_ones_leaf() -> None:
         verify(tree.root, b"key %d" % absent, cbor.encode([*shown[:3], leaf]))
 
 
+@settings(deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 255), st.integers(0, 256))
+def test_two_paths_share_the_bits_before_the_first_that_differs(path: bytes, differs: int, bits: int) -> None:
+    other = bytearray(path)
+    other[differs >> 3] ^= 0x80 >> (differs & 7)
+    assert merkle_map._shares(path, bytes(other), bits) is (bits <= differs)
+    assert merkle_map._shares(path, path, bits)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -273,6 +282,7 @@ def test_an_entry_cannot_be_hidden_behind_another_ones_leaf() -> None:
         ({2: b""}, "siblings are not"),
         ({2: None}, "siblings are not"),
         ({2: bytes(96)}, "spells out an empty sibling"),
+        ({2: b"\1" * 64 + bytes(32)}, "spells out an empty sibling"),
         ({3: 7}, "ends with neither"),
         ({3: [b"", b""]}, "not a path and a hash"),
         ({3: [bytes(32)]}, "not a path and a hash"),
