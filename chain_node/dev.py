@@ -32,7 +32,7 @@ from chain_node.storage import Storage, sync_directory
 from chain_node.transaction import SUPPLY_UCPC, Transaction, Transfer
 from puf.ed25519 import SigningKey
 
-DEFAULT_PORT = 8574
+DEFAULT_PORT = 7545
 FEE_MIN_UCPC = 1_000
 FREE_TX_PER_DAY = 10_000
 BLOCK_PERIOD_MS = 1_000

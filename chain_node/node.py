@@ -159,7 +159,8 @@ class Node:
         except StorageFull as error:
             if not self.trouble:
                 log.error("no blocks until there is room: %s", error)
-            self.trouble = str(error)
+            # Told to whoever asks; the path is the business of the log.
+            self.trouble = error.why
             self._has_work.set()
         else:
             self.trouble = ""

@@ -187,7 +187,7 @@ def test_a_full_disk_stops_blocks_and_submissions_and_both_go_on_by_themselves(
         with monkeypatch.context() as patch:
             patch.setattr(Storage, "commit", full)
             run(node._try_produce())
-            assert node.trouble == "chain.sqlite: the disk is full; free some space"
+            assert node.trouble == "the disk is full; free some space"
             with pytest.raises(Refused, match=r"no transactions are taken at present: .*full") as caught:
                 node.submit(pay(1).data)
             assert caught.value.reason == Reason.BUSY
