@@ -6,7 +6,7 @@ them.  Times are fixed, not now: the same frames give the same digests every day
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +58,18 @@ def frames_digest(samples: Iterable[tuple[int, CanFrame]]) -> str:
         hasher.update(struct.pack("<qIHB", taken_ns, frame.arbitration_id, frame.flags, len(frame.data)))
         hasher.update(frame.data)
     return hasher.hexdigest()
+
+
+def candump_lines(samples: Iterable[tuple[int, CanFrame]]) -> Iterator[str]:
+    """The lines of a candump log, as `candump -L` writes it, of data frames."""
+    for taken_ns, frame in samples:
+        whole_s, micros = taken_ns // 10**9, taken_ns // 1_000 % 10**6
+        yield f"({whole_s}.{micros:06}) can0 {id_text(frame, 3)}#{frame.data.hex().upper()}\n"
+
+
+def id_text(frame: CanFrame, width: int) -> str:
+    """The frame's id in hex, of eight digits when it is an extended one, else of `width`."""
+    return f"{frame.arbitration_id:0{8 if frame.is_extended else width}X}"
 
 
 def _real() -> tuple[list[int], list[CanFrame]]:

@@ -82,14 +82,12 @@ def bench_memory(size: str) -> list[Row]:
 
 def write_trace(path: Path, length_s: int) -> str:
     """Writes frames at RATE_HZ for so many seconds; the URL of a source that replays them for ever."""
-    spacing_us = 1_000_000 // RATE_HZ
+    spacing_ns = 1_000_000_000 // RATE_HZ
+    samples = (
+        (frames.BEGIN_NS + number * spacing_ns, frame) for number, frame in enumerate(_trace_frames(length_s))
+    )
     with path.open("w") as file:
-        for number, frame in enumerate(_trace_frames(length_s)):
-            taken_us = frames.BEGIN_NS // 1_000 + number * spacing_us
-            frame_id = f"{frame.arbitration_id:0{8 if frame.is_extended else 3}X}"
-            file.write(
-                f"({taken_us // 10**6}.{taken_us % 10**6:06}) can0 {frame_id}#{frame.data.hex().upper()}\n"
-            )
+        file.writelines(frames.candump_lines(samples))
     return f"replay:{path}?speed=1&loop=0"
 
 

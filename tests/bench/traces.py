@@ -28,8 +28,13 @@ def bench_trace(size: str) -> list[Row]:
     """A trace of each of two formats; an item is a line."""
     with tempfile.TemporaryDirectory(prefix="cpc-bench-") as name:
         log, trc = Path(name, "frames.log"), Path(name, "frames.trc")
-        log.write_text("".join(_candump_lines(LINE_COUNT[size])))
-        trc.write_text("".join(_trc_lines(LINE_COUNT[size])))
+        samples = [
+            sample
+            for batch in frames.batches(LINE_COUNT[size])
+            for sample in zip(batch.taken_ns, batch.values, strict=True)
+        ]
+        log.write_text("".join(frames.candump_lines(samples)))
+        trc.write_text("".join(_trc_lines(samples)))
         return [
             *_compare("trace-candump", "line of a candump log", log, can.CanutilsLogReader, size),
             *_compare("trace-trc", "line of a PCAN .trc 1.1", trc, can.TRCReader, size),
@@ -111,28 +116,14 @@ def _compare(
     return compare(bench, what, ours, {"python-can": peer}, ROUNDS[size], is_same_result=True)
 
 
-def _candump_lines(count: int) -> Iterator[str]:
-    for batch in frames.batches(count):
-        for taken_ns, frame in zip(batch.taken_ns, batch.values, strict=True):
-            whole_s, micros = taken_ns // 10**9, taken_ns // 1000 % 10**6
-            yield f"({whole_s}.{micros:06}) can0 {_id(frame, 3)}#{frame.data.hex()}\n"
-
-
-def _trc_lines(count: int) -> Iterator[str]:
+def _trc_lines(samples: Iterable[tuple[int, CanFrame]]) -> Iterator[str]:
     yield ";$FILEVERSION=1.1\n;$STARTTIME=45332.5\n;\n"
-    number = 0
-    for batch in frames.batches(count):
-        for taken_ns, frame in zip(batch.taken_ns, batch.values, strict=True):
-            number += 1
-            offset_ms = (taken_ns - frames.BEGIN_NS) / 1e6
-            yield (
-                f"{number:6}) {offset_ms:11.1f}  Rx     {_id(frame, 4):>8}  {len(frame.data)}  "
-                f"{frame.data.hex(' ').upper()} \n"
-            )
-
-
-def _id(frame: CanFrame, width: int) -> str:
-    return f"{frame.arbitration_id:0{8 if frame.is_extended else width}X}"
+    for number, (taken_ns, frame) in enumerate(samples, 1):
+        offset_ms = (taken_ns - frames.BEGIN_NS) / 1e6
+        yield (
+            f"{number:6}) {offset_ms:11.1f}  Rx     {frames.id_text(frame, 4):>8}  {len(frame.data)}  "
+            f"{frame.data.hex(' ').upper()} \n"
+        )
 
 
 def _values_digest(values: Iterable[Any]) -> str:
