@@ -9,7 +9,6 @@ coming back are gaps too.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import ipaddress
 import threading
 from collections import deque
@@ -24,7 +23,6 @@ from gateway.sensors.source import (
     Batch,
     Clock,
     Gap,
-    MissingExtra,
     Source,
     SourceStats,
     SourceUnavailable,
@@ -330,8 +328,6 @@ def open_can_bus(url: SourceUrl, name: str, clock: Clock) -> CanBusSource:
                 f"{url.target!r} is no multicast address (224.0.0.0/4 or ff00::/8); "
                 "for example: can+udp:239.74.163.2"
             )
-        if importlib.util.find_spec("msgpack") is None:
-            raise MissingExtra("msgpack", "can-udp")
         port = url.number("port", 43113, 1, 65535)
         hop_limit = url.number("hop_limit", 1, 0, 255)
         table = Path("/proc/net/udp6" if ":" in url.target else "/proc/net/udp")

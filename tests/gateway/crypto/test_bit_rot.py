@@ -1,3 +1,5 @@
+"""Finding the one flipped bit of a chunk."""
+
 import hashlib
 import random
 

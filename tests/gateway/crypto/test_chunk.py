@@ -1,3 +1,5 @@
+"""The bytes of a chunk, and the key of its segment, against golden vectors and damage."""
+
 import hmac
 import json
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Every error says what to do, and none holds a key."""
+
 import inspect
 import re
 

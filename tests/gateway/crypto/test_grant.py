@@ -1,3 +1,5 @@
+"""Grants: what they open, for whom, and nothing else; RFC 9180 by an opener of our own."""
+
 import hmac
 
 import pytest

@@ -1,3 +1,5 @@
+"""Key files: made once, readable by their owner alone, damage named."""
+
 import hashlib
 import hmac
 import os

@@ -1,3 +1,5 @@
+"""The GGM tree: a cover opens exactly its range."""
+
 import hashlib
 import hmac
 from contextlib import suppress

@@ -1,3 +1,5 @@
+"""Sealing: golden vectors, Wycheproof, and every way in which chunks can be wrong."""
+
 import hashlib
 import hmac
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""Slots of time: rounding inwards, clamping, bounds."""
+
 from datetime import UTC, datetime
 
 import pytest

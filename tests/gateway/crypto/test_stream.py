@@ -1,3 +1,5 @@
+"""Ids and roots of streams."""
+
 import hashlib
 import hmac
 

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import socket
-import sys
 import threading
 from collections.abc import Callable
 
@@ -17,7 +16,6 @@ from gateway.sensors.can_ports import Arrivals, Port
 from gateway.sensors.source import (
     Batch,
     Gap,
-    MissingExtra,
     SourceError,
     SourceStats,
     SourceUnavailable,
@@ -381,7 +379,6 @@ def test_a_virtual_bus_is_read_from_end_to_end() -> None:
 
 
 def test_a_multicast_bus_is_read_from_end_to_end() -> None:
-    pytest.importorskip("msgpack", reason="can+udp needs msgpack")
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("", 0))
@@ -397,12 +394,6 @@ def test_a_multicast_bus_is_read_from_end_to_end() -> None:
         pytest.skip(f"no multicast here: {error}")
     assert [frame.arbitration_id for frame in batch.values] == list(range(200))
     assert [frame.data for frame in batch.values] == [number.to_bytes(2, "big") for number in range(200)]
-
-
-def test_multicast_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "msgpack", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'cpchain-edge\[can-udp\]'"):
-        open_source("can+udp:239.74.163.2", name="x")
 
 
 def test_socketcan_is_opened_or_refused_with_advice() -> None:
