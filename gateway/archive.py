@@ -188,13 +188,12 @@ class Archive:
         seen: "_Seen",
     ) -> Iterator[Record]:
         for place, entry in enumerate(segment.chunks):
-            head, seen.head = seen.head, None
             if entry.last_ns < from_ns or entry.first_ns >= to_ns:
                 continue
             try:
                 plain = self.open_plain(segment, place)
                 block = decode_block(plain)
-                if head is not None and block.previous != head:
+                if seen.is_followed_wrongly_by(block):
                     raise BlockError("it does not follow the block before it")
             except KeyNotGranted:
                 report.not_granted_count += entry.count
@@ -206,7 +205,7 @@ class Archive:
                     f"to {entry.first_seq + entry.count - 1}): {error}"
                 )
                 continue
-            seen.head = block_hash(plain)
+            seen.head = block.index, block_hash(plain)
             for record in block.records():
                 first_ns = last_ns = record.taken_ns
                 if isinstance(record.value, Gap):
@@ -228,8 +227,12 @@ class _Seen:
     """Number of the block behind the last upload."""
     is_whole: bool = True
     """The last upload's manifest could be read."""
-    head: bytes | None = None
-    """Hash of the last block, if it was opened."""
+    head: tuple[int, bytes] | None = None
+    """Number and hash of the last block that was opened."""
+
+    def is_followed_wrongly_by(self, block: Block) -> bool:
+        """`block` comes right behind the last one that was opened, and names another as its predecessor."""
+        return self.head is not None and self.head[0] + 1 == block.index and self.head[1] != block.previous
 
     def problems_of(self, manifest: Manifest) -> list[str]:
         """What is wrong with the place of the next upload."""

@@ -19,19 +19,20 @@ from gateway.sensors.source import Batch, Gap
 from gateway.spool import Spool, SpooledUpload
 from gateway.store import ChunkStore
 from obd.can_frame import CanFrame
+from puf.ed25519 import SigningKey
 
 NOON_NS = 1_700_000_000 * 10**9
 YEAR_NS = 365 * 86_400 * 10**9
 SPOOL_KEY = bytes(range(32))
 DATA_ROOT = bytes(range(32, 64))
-OWNER = bytes(range(64, 96))
+OWNER = SigningKey(bytes(range(64, 96)))
 
 Item = tuple[int, Any]
 """(time, value) of a record; of a gap its beginning, and the gap."""
 
 
 def stream_keys(name: str = "can0", slot_ms: int = 5_000) -> StreamKeys:
-    return StreamKeys(DATA_ROOT, OWNER, name, slot_ms)
+    return StreamKeys(DATA_ROOT, OWNER.public, name, slot_ms)
 
 
 # ------------------------------------------------------------------ strategies
