@@ -1,0 +1,482 @@
+"""An ELM327 adapter's client: bytes and the clock in, bytes to write and outcomes out.
+
+Runs on CPython and MicroPython.  It believes no version string: what an adapter can do is seen from what
+it answers.  Anything may come between, before and inside the answers; the prompt `>` alone ends one.
+Source: ELM327 data sheet v2.2.
+
+    OFF --start--> RESYNC --prompt--> STARTING --last command--> READY --ask--> ASKING --prompt--> READY
+    STARTING, ASKING --no prompt in time--> RESYNC --OK and prompt--> where it was
+    ASKING --banner: it has restarted--> RESYNC      RESYNC --nothing comes, ever again--> DOWN
+"""
+
+from collections import namedtuple
+
+from obd.elm327_text import CAN_11, CAN_29, guess_shape, is_hex, read_lines
+from obd.errors import NotReady
+from obd.query import (
+    BUS_FAULT,
+    DAMAGED,
+    EVERYBODY_11_BIT,
+    INTERRUPTED,
+    NO_CAR,
+    NO_DATA,
+    NOT_UNDERSTOOD,
+    OVERRUN,
+    Answer,
+    Outcome,
+    Query,
+    Target,
+    belongs_to,
+    outcome_of,
+    target_of,
+)
+
+OFF, STARTING, READY, ASKING, RESYNC, DOWN = "off", "starting", "ready", "asking", "resync", "down"
+
+COMMAND_TIMEOUT_MS = 1_000
+RESET_TIMEOUT_MS = 4_000
+"""ATZ: the slowest clones take three seconds."""
+QUERY_TIMEOUT_MS = 2_000
+SEARCH_TIMEOUT_MS = 15_000
+"""The first query tries all protocols; ISO 9141-2 alone takes five seconds."""
+SETTLE_MS = 150
+"""After an unwanted prompt, so long for whatever else is on its way."""
+RESYNC_MAX = 4
+REPEATS_MAX = 1
+BUFFER_MAX = 16_384
+"""Bytes without a prompt: no adapter says so much, so it is not one."""
+
+_PROMPT = b">"
+_RESYNC_COMMAND = b"ATE0\r"
+# Which word means what; the first that is found in a line decides.
+_PROBLEMS = (
+    ("UNABLETOCONNECT", NO_CAR),
+    ("BUSINIT", NO_CAR),
+    ("NODATA", NO_DATA),
+    ("BUFFERFULL", OVERRUN),
+    ("STOPPED", INTERRUPTED),
+    ("CANERROR", BUS_FAULT),
+    ("BUSBUSY", BUS_FAULT),
+    ("BUSERROR", BUS_FAULT),
+    ("FBERROR", BUS_FAULT),
+    ("DATAERROR", DAMAGED),
+    ("RXERROR", DAMAGED),
+    ("ACTALERT", INTERRUPTED),
+    ("LPALERT", INTERRUPTED),
+    ("ERR", INTERRUPTED),
+    ("?", NOT_UNDERSTOOD),
+)
+_NO_QUERY = Query(b"", None, 0, 0)
+_IN_ANSWERS = (NO_DATA, DAMAGED)
+"""Problems beside which answers of other ECUs are still good."""
+
+
+class Action:
+    """What is to be done, or has happened; which one says KIND, or the class."""
+
+    __slots__ = ()
+    KIND = ""
+
+
+class Write(namedtuple("Write", ("data",)), Action):
+    """Send these bytes to the adapter."""
+
+    __slots__ = ()
+    KIND = "write"
+
+
+class Ready(namedtuple("Ready", ("identity",)), Action):
+    """The adapter answers; `ask` may be called.  identity: what it says it is, which need not be true."""
+
+    __slots__ = ()
+    KIND = "ready"
+
+
+class Done(namedtuple("Done", ("outcome",)), Action):
+    """The query is over; `ask` may be called unless the adapter has restarted, then after Ready."""
+
+    __slots__ = ()
+    KIND = "done"
+
+
+class Down(namedtuple("Down", ("reason",)), Action):
+    """Nothing useful comes from there.  Close the port, open it again, and `start` a new client."""
+
+    __slots__ = ()
+    KIND = "down"
+
+
+class Elm327:
+    """One adapter.  Call `receive` with every byte, `tick` at `deadline_ms`, and do what they return."""
+
+    def __init__(self, protocol: str = "0") -> None:
+        """protocol: one hex digit of ATSP; 0 searches."""
+        self.state = OFF
+        self.deadline_ms: int | None = None
+        self.identity = ""
+        self.voltage_mv = 0
+        """At the plug, as measured by the adapter at start; 0 when it did not say."""
+        self.protocol = ""
+        """Digit of ATDPN once a car has answered."""
+        self.shape: str | None = None
+        """Kind of its lines, once seen."""
+        self.takes_count: bool | None = None
+        """A digit behind a query, for how many answers to wait; None: not tried."""
+        self.refused: list[str] = []
+        """Commands of the start that it did not know."""
+        self.noise_bytes = 0
+        """What came when nothing was asked."""
+        self._wanted_protocol = protocol
+        self._buffer = b""
+        self._commands: list[bytes] = []
+        """What goes before the query, first first."""
+        self._command = b""
+        self._query = _NO_QUERY
+        self._target: Target | None = None
+        self._is_odd_target = False
+        self._has_count = False
+        self._repeats = 0
+        self._resyncs = 0
+        self._after = STARTING
+        self._kept: Outcome | None = None
+        """An outcome that is told once the adapter is in step again."""
+        self._confirmed = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """`ask` may be called."""
+        return self.state == READY
+
+    @property
+    def is_can(self) -> bool:
+        """The car is on CAN, so several PIDs may go in one query."""
+        return self.shape in (CAN_11, CAN_29) or self.protocol in ("6", "7", "8", "9", "A", "B", "C")
+
+    def start(self, now_ms: int) -> list[Action]:
+        """Begins, whatever the adapter was doing."""
+        self.protocol = ""
+        self.shape = None
+        self.refused = []
+        self._target = None
+        self._is_odd_target = False
+        self._confirmed = 0
+        self._commands = [
+            b"ATZ\r",
+            b"ATE0\r",
+            b"ATL0\r",
+            b"ATS0\r",
+            b"ATH1\r",
+            b"ATAT1\r",
+            b"ATSP%s\r" % self._wanted_protocol.encode(),
+            b"ATI\r",
+            b"ATRV\r",
+        ]
+        return self._resync(STARTING, now_ms)
+
+    def ask(self, query: Query, now_ms: int) -> list[Action]:
+        """Asks the car.  Raises NotReady unless `is_ready`."""
+        if self.state != READY:
+            raise NotReady(f"the adapter is not ready: {self.state}")
+        self._query = query
+        self._repeats = 0
+        self.noise_bytes += len(self._buffer)
+        self._buffer = b""
+        if query.target != self._target:
+            self._commands = self._address(query.target)
+            if self._commands:
+                self.state = ASKING
+                return self._next_command(now_ms)
+        return self._send_query(now_ms)
+
+    def receive(self, data: bytes, now_ms: int) -> list[Action]:
+        """What follows from bytes of the adapter, however they are cut."""
+        buffer = self._buffer + data if self._buffer else data
+        if self.state == READY or self.state == OFF or self.state == DOWN:
+            self.noise_bytes += len(buffer)
+            return []
+        if self.state == RESYNC:
+            return self._on_resync(buffer, now_ms)
+        end = buffer.find(_PROMPT)
+        if end < 0:
+            self._buffer = buffer
+            if len(buffer) > BUFFER_MAX:
+                return self._lost_step(now_ms)
+            return []
+        # The adapter says nothing by itself after a prompt; the rest is noise and `ask` drops it.
+        self._buffer = buffer[end + 1 :]
+        lines = _lines(buffer[:end])
+        if self._commands:
+            return self._on_command(lines, now_ms)
+        return self._on_answer(lines, now_ms)
+
+    def tick(self, now_ms: int) -> list[Action]:
+        """What follows when `deadline_ms` has passed."""
+        if self.deadline_ms is None or now_ms < self.deadline_ms:
+            return []
+        if self.state == RESYNC:
+            return self._try_resync(now_ms)
+        if self.state in (STARTING, ASKING):
+            return self._lost_step(now_ms)
+        return []
+
+    # Getting into step
+
+    def _lost_step(self, now_ms: int) -> list[Action]:
+        """No prompt came.  Whole lines that did come are still used."""
+        after = self.state
+        if after == ASKING and not self._commands:
+            # A line without its end may be half a line.
+            whole = self._buffer[: max(self._buffer.rfind(b"\r"), 0)]
+            outcome = self._read(_lines(whole))
+            if outcome.problem == NO_DATA:
+                outcome = Outcome(INTERRUPTED, [], "the adapter gave no prompt in time")
+            self._kept = outcome
+        elif after == ASKING:
+            self._kept = Outcome(INTERRUPTED, [], "the adapter gave no prompt in time")
+            self._forget_target()
+        return self._resync(after, now_ms)
+
+    def _resync(self, after: str, now_ms: int) -> list[Action]:
+        self._after = after
+        self._resyncs = 0
+        self.state = RESYNC
+        return self._try_resync(now_ms)
+
+    def _try_resync(self, now_ms: int) -> list[Action]:
+        self._buffer = b""
+        self._resyncs += 1
+        if self._resyncs > RESYNC_MAX:
+            self.state = DOWN
+            self.deadline_ms = None
+            return [Down("no adapter answers here: is it plugged in, and is the baud rate right?")]
+        self.deadline_ms = now_ms + COMMAND_TIMEOUT_MS
+        # Its first byte interrupts whatever is going on; a bare CR would repeat the last command instead.
+        return [Write(_RESYNC_COMMAND)]
+
+    def _on_resync(self, buffer: bytes, now_ms: int) -> list[Action]:
+        self._buffer = buffer[-BUFFER_MAX:]
+        if _PROMPT not in buffer:
+            return []
+        before, _, rest = buffer.rpartition(_PROMPT)
+        if "OK" not in "".join(_lines(before)) or rest.strip(b"\r\n\x00 "):
+            self.deadline_ms = now_ms + SETTLE_MS
+            return []
+        self._buffer = b""
+        if self._after == STARTING:
+            self.state = STARTING
+            return self._next_command(now_ms)
+        return self._finish(self._kept or Outcome(INTERRUPTED, [], ""))
+
+    # Commands to the adapter
+
+    def _next_command(self, now_ms: int) -> list[Action]:
+        self._command = self._commands[0]
+        is_slow = self._command == b"ATZ\r"
+        self.deadline_ms = now_ms + (RESET_TIMEOUT_MS if is_slow else COMMAND_TIMEOUT_MS)
+        return [Write(self._command)]
+
+    def _on_command(self, lines: list[str], now_ms: int) -> list[Action]:
+        command = self._commands.pop(0)
+        text = command[:-1].decode()
+        lines = [line for line in lines if line != text]
+        said = lines[-1] if lines else ""
+        if text == "ATDPN":
+            digits = said[1:] if said[:1] == "A" and len(said) > 1 else said
+            self.protocol = digits if len(digits) == 1 and is_hex(digits) else "?"
+            return self._finish(self._kept or Outcome(INTERRUPTED, [], ""))
+        if self.state == STARTING:
+            return self._on_start(text, said, now_ms)
+        if self._has_restarted(lines):
+            return self._restart(now_ms)
+        if "OK" not in said:
+            self._forget_target()
+            self._commands = []
+            return self._finish(Outcome(NOT_UNDERSTOOD, [], f"{text}: {said}"))
+        if self._commands:
+            return self._next_command(now_ms)
+        return self._send_query(now_ms)
+
+    def _on_start(self, text: str, said: str, now_ms: int) -> list[Action]:
+        if text in ("ATZ", "ATI"):
+            if said and said != "?":
+                self.identity = said
+        elif text == "ATRV":
+            self.voltage_mv = _millivolts(said)
+        elif said.endswith("OK"):
+            self._confirmed += 1
+        else:
+            self.refused.append(text)
+        if self._commands:
+            return self._next_command(now_ms)
+        self.deadline_ms = None
+        if self._confirmed < 2:
+            self.state = DOWN
+            return [Down(f"this does not behave like an ELM327: it refuses {', '.join(self.refused)}")]
+        self.state = READY
+        return [Ready(self.identity)]
+
+    def _address(self, target: "Target | None") -> list[bytes]:
+        """Commands that direct the next queries there."""
+        self._target = target
+        if target is None:
+            if self.shape == CAN_29:
+                texts = ["ATCP18", "ATSHDB33F1"]
+            elif self.is_can or self.shape is None:
+                texts = [f"ATSH{EVERYBODY_11_BIT:03X}"]
+            else:
+                texts = []
+            if self._is_odd_target:
+                texts += ["ATAR", "ATFCSM0"]
+            self._is_odd_target = False
+        else:
+            request_id: int = target.request_id
+            if request_id > 0x7FF:
+                texts = [f"ATCP{request_id >> 24:02X}", f"ATSH{request_id & 0xFFFFFF:06X}"]
+            else:
+                texts = [f"ATSH{request_id:03X}"]
+            # The adapter knows by itself whom to send flow control only for the ids of ISO 15765-4.
+            self._is_odd_target = target_of(target.response_id) != target
+            if self._is_odd_target:
+                header = f"{request_id:08X}" if request_id > 0x7FF else f"{request_id:03X}"
+                answer = (
+                    f"{target.response_id:08X}" if target.response_id > 0x7FF else f"{target.response_id:03X}"
+                )
+                texts += [f"ATCRA{answer}", f"ATFCSH{header}", "ATFCSD300000", "ATFCSM1"]
+        return [text.encode() + b"\r" for text in texts]
+
+    def _forget_target(self) -> None:
+        """Nobody knows where the adapter sends to now, so the next query says it anew."""
+        self._target = Target(-1, -1)
+        self._is_odd_target = True
+
+    # Queries to the car
+
+    def _send_query(self, now_ms: int) -> list[Action]:
+        query = self._query
+        text = query.data.hex().upper()
+        self._has_count = 0 < query.answer_count < 16 and self.takes_count is not False
+        if self._has_count:
+            text += f"{query.answer_count:X}"
+        self._command = text.encode() + b"\r"
+        self.state = ASKING
+        usual_ms = QUERY_TIMEOUT_MS if self.protocol else SEARCH_TIMEOUT_MS
+        self.deadline_ms = now_ms + (query.timeout_ms or usual_ms)
+        return [Write(self._command)]
+
+    def _on_answer(self, lines: list[str], now_ms: int) -> list[Action]:
+        if self._has_restarted(lines):
+            return self._restart(now_ms)
+        outcome = self._read(lines)
+        problem = outcome.problem
+        if problem == NOT_UNDERSTOOD and self._has_count and not self.takes_count:
+            # It does not know the digit; and never will.
+            self.takes_count = False
+            return self._send_query(now_ms)
+        if (problem == INTERRUPTED or not lines) and self._repeats < REPEATS_MAX:
+            self._repeats += 1
+            return self._send_query(now_ms)
+        if problem:
+            if problem == NO_CAR:
+                # The next car may be another one.
+                self.protocol = ""
+                self.shape = None
+            return self._finish(outcome)
+        if self._has_count:
+            self.takes_count = True
+        if not self.protocol:
+            self._kept = outcome
+            self._commands = [b"ATDPN\r"]
+            return self._next_command(now_ms)
+        return self._finish(outcome)
+
+    def _has_restarted(self, lines: list[str]) -> bool:
+        return any(line.startswith("ELM327") or line.startswith("LVRESET") for line in lines)
+
+    def _restart(self, now_ms: int) -> list[Action]:
+        """It has forgotten all settings: the supply sagged, as it does when an engine is started."""
+        actions: list[Action] = [Done(Outcome(INTERRUPTED, [], "the adapter has restarted"))]
+        return actions + self.start(now_ms)
+
+    def _finish(self, outcome: Outcome) -> list[Action]:
+        self.state = READY
+        self.deadline_ms = None
+        self._query = _NO_QUERY
+        self._kept = None
+        return [Done(outcome)]
+
+    def _read(self, lines: list[str]) -> Outcome:
+        """What these lines say."""
+        request: bytes = self._query.data
+        echo = self._command[:-1].decode()
+        data_lines: list[str] = []
+        problem = ""
+        detail = ""
+        for line in lines:
+            if line.startswith(echo):
+                line = line[len(echo) :]
+            if line.startswith("SEARCHING"):
+                line = line[9:].lstrip(".")
+            if line.startswith("BUSINIT:"):
+                line = line[8:].lstrip(".")
+                if line[:2] == "OK":
+                    line = line[2:]
+                else:
+                    problem, detail = NO_CAR, "BUS INIT: " + line
+                    continue
+            if not line:
+                continue
+            if is_hex(line) or (line[1:2] == ":" and is_hex(line[2:])):
+                data_lines.append(line)
+                continue
+            for word, meaning in _PROBLEMS:
+                if word in line:
+                    problem, detail = meaning, line
+                    break
+            else:
+                problem, detail = DAMAGED, line[:40]
+        answers: list[Answer] = []
+        if data_lines:
+            shape = guess_shape(data_lines, request[0]) if self.shape is None else self.shape
+            bad = 0
+            if shape is not None:
+                answers, bad = read_lines(data_lines, shape)
+            answers = [answer for answer in answers if belongs_to(answer.data, request)]
+            if not answers and self.shape is not None:
+                # Perhaps the adapter has changed its ways, as after a reset that went unnoticed.
+                other = guess_shape(data_lines, request[0])
+                if other is not None and other != shape:
+                    answers, bad = read_lines(data_lines, other)
+                    answers = [answer for answer in answers if belongs_to(answer.data, request)]
+                    shape = other
+            if answers:
+                self.shape = shape
+            elif not problem:
+                problem, detail = DAMAGED, data_lines[0][:40]
+            if bad and not detail:
+                detail = f"{bad} lines could not be used"
+        if problem and not (answers and problem in _IN_ANSWERS):
+            return Outcome(problem, answers, detail)
+        return outcome_of(answers, detail)
+
+
+def _lines(data: bytes) -> list[str]:
+    """Lines without spaces, empty ones, NULs, and whatever is no ASCII."""
+    try:
+        text = data.decode()
+    except UnicodeError:
+        text = bytes([byte if byte < 0x80 else 0x7E for byte in data]).decode()
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    if " " in text:
+        text = text.replace(" ", "")
+    if "\n" in text:
+        text = text.replace("\n", "\r")
+    return [line for line in text.split("\r") if line]
+
+
+def _millivolts(text: str) -> int:
+    """`12.4V` as 12400; 0 for anything else."""
+    whole, _, tenths = text.rstrip("Vv").partition(".")
+    if not whole.isdigit() or len(whole) > 2 or (tenths and not tenths.isdigit()):
+        return 0
+    return int(whole) * 1000 + int((tenths + "000")[:3])
