@@ -7,6 +7,9 @@ read meanwhile.
 
     source --> ingest task --[spool thread]--> accept --> seal      (durable, then acknowledged)
                               uploader task --[store thread]--> store, --> chain, --> evidence
+
+A node that is away, or of another chain, does not keep the gateway from taking records in: it is not
+trusted, so it must not be able to stop anything.
 """
 
 import asyncio
@@ -23,15 +26,19 @@ from typing import TypeVar
 
 from chain_node.wire import Genesis
 from gateway.anchor import Anchorer
+from gateway.archive import Archive
 from gateway.config import GatewayConfig, StreamConfig
 from gateway.crypto.key_file import GatewayKey
-from gateway.disk import Disk
+from gateway.crypto.stream import StreamKeys
+from gateway.disk import Disk, disk_error
 from gateway.errors import GatewayBusy, SpoolFull
-from gateway.pipeline import StreamPipeline, pieces
+from gateway.pipeline import StreamPipeline, pieces, unfinished_pipelines
+from gateway.resume import resume_stream
 from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceError, open_source
 from gateway.site import stream_keys
 from gateway.spool import Spool
 from gateway.store import LocalStore
+from gateway.troubles import Troubles
 from gateway.uploader import Uploader
 
 log = logging.getLogger("cpc.gateway")
@@ -41,6 +48,8 @@ TICK_MS = 500
 """How often what has waited is looked at."""
 FULL_RETRY_MS = 1_000
 """How long ingest waits before it asks a full spool again."""
+LOCK_RETRY_MS = 200
+"""How long a start waits when the gateway seems to run: `cpc status` holds the lock for a moment."""
 
 
 @dataclass(slots=True)
@@ -50,10 +59,10 @@ class StreamRuntime:
     config: StreamConfig
     source: Source
     pipeline: StreamPipeline
-    is_ended: bool = False
-    """The source has no more to give."""
-    full_since_ns: int | None = None
-    """Since when the spool has refused this stream's records; None when it takes them."""
+    is_full: bool = False
+    """The spool refuses this stream's records."""
+    notes_shown: int = 0
+    """Notes of the source that were logged."""
 
 
 class GatewayApp:
@@ -65,15 +74,21 @@ class GatewayApp:
         key: GatewayKey,
         genesis: Genesis,
         clock: Clock = SYSTEM_CLOCK,
+        disk: Disk | None = None,
     ) -> None:
         """genesis: of the chain that is trusted."""
         self.config = config
         self._key = key
         self._genesis = genesis
         self.clock = clock
+        self._disk = disk or Disk()
         self.streams: list[StreamRuntime] = []
+        """Those of the configuration."""
+        self._unfinished: list[StreamPipeline] = []
+        """Of streams that have left the configuration, until all that they had accepted is sealed."""
+        self._troubles = Troubles(clock)
         self._stop = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._spool_thread = ThreadPoolExecutor(1, "spool")
         self._store_thread = ThreadPoolExecutor(1, "store")
         self._exit = AsyncExitStack()
@@ -90,46 +105,33 @@ class GatewayApp:
         await self._exit.aclose()
 
     async def _open(self) -> None:
+        # What is opened last is closed first; databases in their threads, behind what still works there.
         self._exit.callback(self._spool_thread.shutdown)
         self._exit.callback(self._store_thread.shutdown)
-        disk = Disk()
-        disk.make_directory(self.config.spool_path)
-        disk.make_directory(self.config.store_path)
-        lock = _lock(self.config.spool_path / "gateway.lock")
-        self._exit.callback(os.close, lock)
+        self._disk.make_directory(self.config.spool_path)
+        self._disk.make_directory(self.config.store_path)
+        self._exit.callback(os.close, await _lock(self.config.spool_path / "gateway.lock"))
         self.spool = await self.in_spool_thread(self._open_spool)
-        self._exit.callback(self.spool.close)
-        self.store = LocalStore(
-            self.config.store_path, file_size_min=self.config.store.file_size_min_kib << 10
-        )
-        self._exit.callback(self.store.close)
+        self._exit.push_async_callback(self.in_spool_thread, self.spool.close)
+        self.store = await self.in_store_thread(self._open_store)
+        self._exit.push_async_callback(self.in_store_thread, self.store.close)
         for stream in self.config.streams:
             source = open_source(self.config.source_url(stream), name=stream.name, clock=self.clock)
             self._exit.push_async_callback(source.close)
             pipeline = await self.in_spool_thread(partial(self._open_pipeline, stream, source))
+            self.streams.append(StreamRuntime(stream, source, pipeline))
+        live = {stream.pipeline.row.stream_id for stream in self.streams}
+        self._unfinished = await self.in_spool_thread(
+            lambda: unfinished_pipelines(self.spool, self._keys_of, live, self._now_ms())
+        )
+        for pipeline in self._pipelines():
             if pipeline.recovered_count:
                 log.info(
                     "stream %s: %d records of an earlier run were in the spool and are sealed now",
-                    stream.name,
+                    pipeline.name,
                     pipeline.recovered_count,
                 )
-            self.streams.append(StreamRuntime(stream, source, pipeline))
-        chain = self.config.chain
-        self.uploader = Uploader(
-            self,
-            self.spool,
-            self.store,
-            Anchorer(
-                self._key.identity,
-                self._genesis,
-                chain.node_url,
-                chain.fee_ucpc,
-                chain.timeout_ms,
-                self.config.spool_path / "trusted-head.cbor",
-            ),
-            {stream.pipeline.row.stream_id: stream.config.upload_segments for stream in self.streams},
-            chain.poll_ms,
-        )
+        self.uploader = self._make_uploader()
         self._exit.push_async_callback(self.uploader.close)
 
     def _open_spool(self) -> Spool:
@@ -138,13 +140,44 @@ class GatewayApp:
             self._key.spool_key,
             size_max_bytes=self.config.spool.size_max_mib << 20,
             free_min_bytes=self.config.spool.disk_free_min_mib << 20,
+            disk=self._disk,
         )
+
+    def _open_store(self) -> LocalStore:
+        return LocalStore(self.config.store_path, file_size_min=self.config.store.file_size_min_kib << 10)
 
     def _open_pipeline(self, stream: StreamConfig, source: Source) -> StreamPipeline:
         keys = stream_keys(self._key, stream)
+        # Nobody else uses the store yet.
+        archive = Archive(self.store, keys.stream_id, stream.name, keys.segment_key)
+        if resume_stream(self.spool, archive, source.kind, stream.block_ms, stream.segment_blocks):
+            log.warning(
+                "stream %s: the spool is new, the store is not; going on behind upload %d",
+                stream.name,
+                archive.upload_indexes()[-1],
+            )
         return StreamPipeline(
             self.spool, keys, stream.name, source.kind, stream.block_ms, stream.segment_blocks, self._now_ms()
         )
+
+    def _keys_of(self, name: str, slot_ms: int) -> StreamKeys:
+        return StreamKeys(self._key.data_root, self._key.identity.public, name, slot_ms)
+
+    def _make_uploader(self) -> Uploader:
+        chain = self.config.chain
+        anchorer = Anchorer(
+            self._key.identity,
+            self._genesis,
+            chain.node_url,
+            chain.fee_ucpc,
+            chain.timeout_ms,
+            self.config.spool_path / "trusted-head.cbor",
+            self._disk,
+        )
+        upload_segments = {
+            stream.pipeline.row.stream_id: stream.config.upload_segments for stream in self.streams
+        }
+        return Uploader(self, self.spool, self.store, anchorer, upload_segments, chain.poll_ms, self.clock)
 
     async def in_spool_thread(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, done where the spool may be used."""
@@ -154,39 +187,40 @@ class GatewayApp:
         """The result of `work`, done where the store may be used."""
         return await asyncio.get_running_loop().run_in_executor(self._store_thread, work)
 
+    @property
+    def is_stopping(self) -> bool:
+        """`stop` was called."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """Ends `run` soon: sources first, then what they gave is sealed, stored and anchored if it can be."""
         self._stop.set()
 
+    def hurry(self) -> None:
+        """Ends `run` at once: as `stop`, but what is not anchored yet is left to the next run."""
+        self._stop.set()
+        self._hurry.set()
+
     async def run(self, anchor_timeout_ms: int = 10_000) -> None:
         """Runs until `stop`, or until every source has ended.
 
-        What is not anchored `anchor_timeout_ms` after that stays in the spool for the next run.
+        What is not anchored `anchor_timeout_ms` after that stays in the spool for the next run.  Whatever
+        ends it otherwise comes as an ExceptionGroup; what was accepted is safe then, too.
         """
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())
             uploads = group.create_task(self.uploader.run())
             await self._ingest_all()
             ticker.cancel()
-            for stream in self.streams:
-                await self.in_spool_thread(stream.pipeline.flush)
-            self.uploader.flush()
-            try:
-                async with asyncio.timeout(anchor_timeout_ms / 1000):
-                    await self.uploader.wait_idle()
-            except TimeoutError:
-                log.warning("not everything is anchored yet; the rest stays in the spool for the next run")
+            await self._seal_rest()
+            await self._wait_anchored(anchor_timeout_ms)
             uploads.cancel()
 
     async def _ingest_all(self) -> None:
-        """Until every source has ended, or `stop`."""
+        """Until every source has ended, which `stop` brings about."""
         async with asyncio.TaskGroup() as group:
-            for stream in self.streams:
-                group.create_task(self._ingest(stream))
             closer = group.create_task(self._close_on_stop())
-            while not all(stream.is_ended for stream in self.streams):
-                self._ended.clear()
-                await self._ended.wait()
+            await asyncio.wait([group.create_task(self._ingest(stream)) for stream in self.streams])
             closer.cancel()
 
     async def _close_on_stop(self) -> None:
@@ -198,52 +232,101 @@ class GatewayApp:
         try:
             async for batch in stream.source.batches():
                 for piece in pieces(batch, stream.pipeline.kind):
-                    await self._accept(stream, piece)
+                    if not await self._accept(stream, piece):
+                        log.error("stream %s: what its source still had was not taken", stream.config.name)
+                        return
                 stream.source.acknowledge(batch)
                 self.uploader.wake()
         except SourceError as error:
             # One source that cannot go on must not end the others.
             log.error("stream %s has ended: %s", stream.config.name, error)
-        for note in stream.source.stats.notes:
-            log.warning("stream %s: %s", stream.config.name, note)
-        stream.is_ended = True
-        self._ended.set()
+        finally:
+            self._log_notes(stream)
 
-    async def _accept(self, stream: StreamRuntime, piece: Batch) -> None:
-        while not self._stop.is_set() or stream.full_since_ns is None:
+    async def _accept(self, stream: StreamRuntime, piece: Batch) -> bool:
+        """Waits until `piece` is durable; False when the gateway stops while there is no room for it."""
+        what = f"stream {stream.config.name}"
+        while True:
             try:
                 await self.in_spool_thread(partial(stream.pipeline.accept, piece, self._now_ms()))
             except SpoolFull as error:
-                if stream.full_since_ns is None:
-                    stream.full_since_ns = self.clock.now_ns()
-                    log.error("stream %s: %s", stream.config.name, error)
+                stream.is_full = True
+                self._troubles.happened(what, error)
+                if self._stop.is_set():
+                    return False
                 await self.clock.sleep(FULL_RETRY_MS / 1000)
             else:
-                if stream.full_since_ns is not None:
-                    stream.full_since_ns = None
-                    log.warning("stream %s: the spool takes records again", stream.config.name)
-                return
+                if stream.is_full:
+                    stream.is_full = False
+                    self._troubles.over(what)
+                return True
 
     async def _tick(self) -> None:
         while True:
             await self.clock.sleep(TICK_MS / 1000)
+            now_ms = self._now_ms()
+            for pipeline in self._pipelines():
+                await self.in_spool_thread(partial(pipeline.tick, now_ms))
             for stream in self.streams:
-                now_ms = self._now_ms()
-                await self.in_spool_thread(partial(stream.pipeline.tick, now_ms))
+                self._log_notes(stream)
             self.uploader.wake()
+
+    async def _seal_rest(self) -> None:
+        now_ms = self._now_ms()
+        for pipeline in self._pipelines():
+            await self.in_spool_thread(partial(pipeline.flush, now_ms))
+            if not pipeline.is_drained:
+                log.warning(
+                    "stream %s: the disk has no room to seal the rest; it stays in the spool", pipeline.name
+                )
+
+    async def _wait_anchored(self, timeout_ms: int) -> None:
+        self.uploader.flush()
+        ends = [
+            asyncio.ensure_future(end)
+            for end in (
+                self.uploader.wait_idle(),
+                self._hurry.wait(),
+                self.clock.sleep(timeout_ms / 1000),
+            )
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not ends[0].done():
+                log.warning("not everything is anchored yet; the rest stays in the spool for the next run")
+        finally:
+            for end in ends:
+                end.cancel()
+
+    def _pipelines(self) -> list[StreamPipeline]:
+        return [*(stream.pipeline for stream in self.streams), *self._unfinished]
+
+    def _log_notes(self, stream: StreamRuntime) -> None:
+        """What the source has noted since the last time."""
+        notes = stream.source.stats.notes
+        for note in notes[stream.notes_shown :]:
+            log.warning("stream %s: %s", stream.config.name, note)
+        stream.notes_shown = len(notes)
 
     def _now_ms(self) -> int:
         return self.clock.monotonic_ns() // 1_000_000
 
 
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+async def _lock(path: Path) -> int:
+    """The descriptor of the lock of this spool, held.  Raises GatewayBusy, DiskError."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise GatewayBusy(
-            f"another process runs the gateway whose spool is {path.parent}; stop it first, "
-            "or give this one a configuration of its own"
-        ) from error
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    for is_last_try in (False, True):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if is_last_try:
+                os.close(descriptor)
+                raise GatewayBusy(
+                    f"another process runs the gateway whose spool is {path.parent}; stop it first, "
+                    "or give this one a configuration of its own"
+                ) from error
+            await asyncio.sleep(LOCK_RETRY_MS / 1000)
     return descriptor

@@ -2,25 +2,36 @@
 
 Runs on CPython.  Each subcommand lives in a `cli_*` module with one function `add(subcommands)`.
 Exit codes: 0 done; 1 could not be done; 2 wrong usage or configuration; 3 evidence does not hold or
-data is damaged; 130 interrupted.
+data is damaged or missing; 130 interrupted.  With --json an error, too, is a line of JSON on standard
+output.  CPC_DEBUG=1 in the environment shows more, and where an error of the system came from.
 """
 
 import argparse
 import asyncio
-import json
+import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 from chain_node.errors import ChainError
-from gateway import cli_gateway, cli_node, cli_proof, cli_read, demo
-from gateway.cli_output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_PROVEN, EXIT_OK, EXIT_USAGE, UsageError
+from gateway import cli_gateway, cli_node, cli_proof, cli_read, cli_verify, demo
+from gateway.cli_output import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_PROVEN,
+    EXIT_OK,
+    EXIT_USAGE,
+    UsageError,
+    json_text,
+    printable,
+)
 from gateway.config import ConfigError, UnknownStream
 from gateway.crypto.errors import CryptoError, SealError
 from gateway.disk import DiskError
-from gateway.errors import ChunkAltered, EvidenceError, GatewayError
+from gateway.errors import ChunkAltered, ChunkMissing, EvidenceError, GatewayError, RecordNameError
 from gateway.sensors.source import BadSourceUrl, SourceError
 from puf.errors import PufError
 
@@ -38,29 +49,45 @@ first steps:
 OUR_ERRORS = (ChainError, CryptoError, DiskError, GatewayError, PufError, SourceError)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are JSON, too, when JSON was asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints usage and message, and leaves with EXIT_USAGE."""
+        if "--json" in sys.argv[1:]:
+            print(json_text({"error": "UsageError", "message": message}), flush=True)
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command and option."""
-    main_parser = argparse.ArgumentParser(
+    main_parser = Parser(
         prog="cpc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     main_parser.add_argument("--version", action="version", version=f"cpc {version('cpchain-edge')}")
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, cli_gateway, cli_read, cli_proof, cli_node):
+    for module in (demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_node):
         module.add(subcommands)
     return main_parser
 
 
 def exit_code(error: BaseException) -> int:
     """What the process leaves with after `error`."""
-    if isinstance(error, UsageError | ConfigError | UnknownStream | BadSourceUrl):
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, UsageError | ConfigError | UnknownStream | BadSourceUrl | RecordNameError):
         return EXIT_USAGE
-    if isinstance(error, EvidenceError | ChunkAltered | SealError):
+    if isinstance(error, EvidenceError | ChunkAltered | ChunkMissing | SealError):
         return EXIT_NOT_PROVEN
     return EXIT_FAILED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character must not end a command.
+            stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if os.environ.get("CPC_DEBUG") else logging.INFO,
@@ -69,33 +96,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         result = args.run(args)
-        return int(asyncio.run(result) if asyncio.iscoroutine(result) else result) or EXIT_OK
-    except BaseExceptionGroup as group:
-        return _report(_first(group), args)
-    except OUR_ERRORS as error:
+        code = int(asyncio.run(result) if asyncio.iscoroutine(result) else result) or EXIT_OK
+        # Here, where a full disk or a reader that has gone can still be told of.
+        sys.stdout.flush()
+    except (*OUR_ERRORS, OSError, KeyboardInterrupt) as error:
         return _report(error, args)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`cpc export | head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+    except BaseExceptionGroup as group:
+        errors = list(_leaves(group))
+        if not all(isinstance(error, (*OUR_ERRORS, OSError, KeyboardInterrupt)) for error in errors):
+            raise
+        return _report(errors[0], args)
+    return code
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that a TaskGroup wrapped."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """The errors that TaskGroups have wrapped."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _report(error: BaseException, args: argparse.Namespace) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    if not isinstance(error, OUR_ERRORS):
+    if isinstance(error, OSError) and os.environ.get("CPC_DEBUG"):
         raise error
-    if getattr(args, "json", False):
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-    print(f"cpc {args.command}: {error}", file=sys.stderr)
+    try:
+        # When the reader of our output has gone (`cpc export | head`), nobody is left to tell.
+        if not isinstance(error, KeyboardInterrupt | BrokenPipeError):
+            print(f"cpc {args.command}: {printable(str(error))}", file=sys.stderr, flush=True)
+            if getattr(args, "json", False):
+                print(json_text({"error": type(error).__name__, "message": str(error)}))
+        sys.stdout.flush()
+    except OSError:
+        # What cannot be written must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return exit_code(error)

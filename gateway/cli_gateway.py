@@ -6,9 +6,13 @@ Runs on CPython.
 import asyncio
 import fcntl
 import os
-import shutil
 import signal
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import (
+    ArgumentParser,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,19 +22,21 @@ from chain_node.wire import Genesis
 from gateway.anchor import load_genesis
 from gateway.app import GatewayApp
 from gateway.archive import evidence_name
-from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError
-from gateway.config import GatewayConfig, load, parse
+from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError, whole_number
+from gateway.config import ConfigError, GatewayConfig, load, parse
 from gateway.config_template import template
 from gateway.crypto.key_file import GatewayKey, create_gateway_key, load_gateway_key
 from gateway.database import open_database
 from gateway.disk import Disk
 from gateway.errors import NotRunYet
 from gateway.sensors.source import parse_url
-from gateway.spool import SCHEMA, SCHEMA_VERSION, read_counts, read_streams
+from gateway.spool_rows import SCHEMA, SCHEMA_VERSION, SpoolCounts, read_counts, read_streams
 from gateway.store import LocalStore
 from puf.did import did_key
 
 CONFIG_NAME = "gateway.toml"
+GENESIS_NAME = "genesis.cbor"
+KEY_NAME = "gateway.key"
 
 
 def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -42,7 +48,8 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         epilog="examples:\n"
         "  cpc init site --node http://127.0.0.1:7545\n"
         "  cpc init site --genesis genesis.cbor --source can:can0 --dbc car.dbc\n"
-        "  cpc init site --genesis genesis.cbor --source 'replay:trip.trc?speed=1'",
+        "  cpc init site --genesis genesis.cbor --source 'replay:trip.trc?speed=1'\n\n"
+        "Undo it by removing the folder; without its gateway.key nobody can read what the gateway sealed.",
     )
     init.add_argument(
         "folder", type=Path, help="folder to make; an existing configuration is never overwritten"
@@ -67,13 +74,15 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         help="run the gateway: take records in, seal, store and anchor them",
         formatter_class=RawDescriptionHelpFormatter,
         epilog="examples:\n  cpc run -c site/gateway.toml\n  cpc run -c site/gateway.toml --seconds 60\n\n"
-        "Ends by itself when every source has ended; Ctrl-C or SIGTERM end it in order at any time.",
+        "Ends by itself when every source has ended; Ctrl-C or SIGTERM end it in order at any time, a\n"
+        "second one without waiting for anchors.  Exit code 1: not everything is anchored, the rest waits\n"
+        "in the spool for the next run.",
     )
     add_config_option(run)
-    run.add_argument("--seconds", type=int, help="stop after so many seconds")
+    run.add_argument("--seconds", type=whole_number, help="stop after so many seconds")
     run.add_argument(
         "--anchor-timeout-ms",
-        type=int,
+        type=whole_number,
         default=10_000,
         help="how long to wait at the end for anchors to become final [10000]",
     )
@@ -109,21 +118,32 @@ async def run_init(args: Namespace) -> int:
     config_path = folder / CONFIG_NAME
     if config_path.exists():
         raise UsageError(
-            f"{config_path} exists already and is not overwritten; edit it, or name another folder"
+            f"{config_path} exists already and is not overwritten: edit it, name another folder, "
+            "or move it away to make a new one beside the same key"
         )
     text, is_simulated = _first_configuration(args)
-    parse(text, config_path)
+    try:
+        parse(text, config_path)
+    except ConfigError as error:
+        raise UsageError(f"these options make no configuration:\n{error}") from error
     genesis = await _genesis(args)
+    genesis_path = folder / GENESIS_NAME
+    if genesis_path.exists() and load_genesis(genesis_path).chain_id != genesis.chain_id:
+        raise UsageError(
+            f"{genesis_path} is there already, and of another chain than {genesis.name} "
+            f"{genesis.chain_id.hex()[:16]}; move it away to trust that one"
+        )
+    is_key_old = (folder / KEY_NAME).exists()
     key = make_site(folder, text, genesis, is_simulated)
     did = did_key(key.identity.public)
+    trusted = "the genesis file" if args.genesis else f"what {args.node} said, this once"
     output.value(
         {"config": str(config_path), "did": did, "chain_id": genesis.chain_id.hex()},
         f"made {config_path}\n"
-        f"  gateway  {did}\n"
+        f"  gateway  {did}{' (its key was there already)' if is_key_old else ''}\n"
         f"  chain    {genesis.name}, {genesis.chain_id.hex()}\n"
-        f"  trusts   {len(genesis.validators)} validator(s): "
-        + ", ".join(did_key(validator) for validator in genesis.validators)
-        + f"\nnext: cpc run -c {config_path}",
+        f"           {len(genesis.validators)} validator(s), trusted because of {trusted}\n"
+        f"next: cpc run -c {config_path}",
     )
     return EXIT_OK
 
@@ -135,9 +155,9 @@ def make_site(folder: Path, text: str, genesis: Genesis, is_simulated: bool) -> 
     """
     disk = Disk()
     disk.make_directory(folder)
-    key_path = folder / "gateway.key"
+    key_path = folder / KEY_NAME
     key = load_gateway_key(key_path) if key_path.exists() else create_gateway_key(key_path)
-    disk.write_file_atomic(folder / "genesis.cbor", genesis.data, mode=0o644)
+    disk.write_file_atomic(folder / GENESIS_NAME, genesis.data, mode=0o644)
     if is_simulated:
         car = files("gateway.sensors").joinpath("car.dbc").read_bytes()
         disk.write_file_atomic(folder / "car.dbc", car, mode=0o644)
@@ -163,7 +183,19 @@ def _first_configuration(args: Namespace) -> tuple[str, bool]:
     is_simulated = source.startswith("sim:car") and not dbc_files
     names = ["car.dbc"] if is_simulated else [str(file) for file in dbc_files]
     text = template(name=args.name, node_url=args.node, stream=args.stream, source=source, dbc=names)
-    return text, is_simulated
+    return checked_text(text), is_simulated
+
+
+def checked_text(text: str) -> str:
+    """`text`, if it can be a configuration file.  Raises UsageError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the name of a file or folder is not UTF-8, so the configuration cannot have it: "
+            f"rename it, or make a link to it ({text[max(error.start - 40, 0) : error.end]!a})"
+        ) from error
+    return text
 
 
 async def _genesis(args: Namespace) -> Genesis:
@@ -179,11 +211,9 @@ async def run_run(args: Namespace) -> int:
     config = load(args.config)
     key = load_gateway_key(config.key_path)
     async with GatewayApp(config, key, load_genesis(config.genesis_path)) as app:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, app.stop)
+        _stop_on_signals(app, output)
         if args.seconds is not None:
-            loop.call_later(args.seconds, app.stop)
+            asyncio.get_running_loop().call_later(args.seconds, app.stop)
         output.line(f"gateway {config.gateway.name}  {did_key(key.identity.public)}")
         for stream in app.streams:
             output.line(f"stream {stream.config.name} from {stream.config.source}")
@@ -192,6 +222,8 @@ async def run_run(args: Namespace) -> int:
         summary: dict[str, Any] = {
             "anchored_uploads": app.uploader.anchored_count,
             "waiting_uploads": counts.uploads,
+            "waiting_segments": counts.segments,
+            "waiting_records": counts.records,
             "streams": {
                 stream.config.name: {
                     "records": stream.pipeline.accepted_count,
@@ -204,8 +236,31 @@ async def run_run(args: Namespace) -> int:
     output.value(summary)
     for name, stats in summary["streams"].items():
         output.line(f"{name}: " + ", ".join(f"{count} {what}" for what, count in stats.items()))
-    output.line(f"uploads: {summary['anchored_uploads']} anchored, {summary['waiting_uploads']} waiting")
-    return EXIT_OK if not counts.uploads else EXIT_FAILED
+    output.line(f"uploads: {counts_text(summary['anchored_uploads'], counts)}")
+    is_all = not (counts.uploads or counts.segments or counts.records)
+    return EXIT_OK if is_all else EXIT_FAILED
+
+
+def counts_text(anchored_count: int, counts: SpoolCounts) -> str:
+    """What was anchored, and what the spool keeps."""
+    return f"{anchored_count} anchored" + (
+        f"; in the spool wait {counts.uploads} uploads, {counts.segments} segments, {counts.records} records"
+        if counts.uploads or counts.segments or counts.records
+        else ""
+    )
+
+
+def _stop_on_signals(app: GatewayApp, output: Output) -> None:
+    def stop() -> None:
+        if app.is_stopping:
+            app.hurry()
+            return
+        output.note("stopping: what was taken in is sealed, stored and anchored (again: not anchored)")
+        app.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
 
 
 def run_status(args: Namespace) -> int:
@@ -223,11 +278,15 @@ def run_status(args: Namespace) -> int:
     spool = status["spool"]
     output.line(
         f"spool: {spool['records']} records not sealed, {spool['segments_unstored']} segments not stored, "
-        f"{spool['uploads']} uploads not anchored; {spool['used_bytes']} of {spool['limit_bytes']} bytes"
+        f"{spool['uploads']} uploads not anchored; {_mib(spool['used_bytes'])} of "
+        f"{_mib(spool['limit_bytes'])} used"
     )
-    usage = shutil.disk_usage(config.spool_path)
-    output.line(f"disk: {usage.free} of {usage.total} bytes free")
+    output.line(f"disk: {_mib(status['disk_free_bytes'])} free")
     return EXIT_OK
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.1f} MiB"
 
 
 def read_status(config: GatewayConfig) -> dict[str, Any]:
@@ -236,19 +295,24 @@ def read_status(config: GatewayConfig) -> dict[str, Any]:
     if not path.exists():
         raise NotRunYet(path)
     database = open_database(path, schema=SCHEMA, schema_version=SCHEMA_VERSION, read_only=True)
-    store = LocalStore(config.store_path, is_read_only=True)
+    try:
+        store = LocalStore(config.store_path, is_read_only=True)
+    except BaseException:
+        database.close()
+        raise
     try:
         counts = read_counts(database, config.spool.size_max_mib << 20)
-        streams = {
-            stream.name: {
+        streams: dict[str, Any] = {}
+        for stream in read_streams(database):
+            # A stream whose slots were changed is another one of the same name.
+            name = f"{stream.name} ({stream.slot_ms} ms)" if stream.name in streams else stream.name
+            streams[name] = {
                 "stream_id": stream.stream_id.hex(),
                 "kind": stream.kind,
                 "blocks": stream.next_block,
                 "uploads": stream.next_upload,
                 "anchored_uploads": len(store.names(evidence_name(stream.stream_id, 0)[:-10])),
             }
-            for stream in read_streams(database)
-        }
     finally:
         database.close()
         store.close()
@@ -256,16 +320,17 @@ def read_status(config: GatewayConfig) -> dict[str, Any]:
         "is_running": _is_locked(config.spool_path / "gateway.lock"),
         "streams": streams,
         "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
+        "disk_free_bytes": Disk().free_bytes(config.spool_path),
     }
 
 
 def _is_locked(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -5,11 +5,19 @@ Runs on CPython.  A composition root: it starts the node.
 
 import asyncio
 import signal
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from pathlib import Path
 
 from chain_node.dev import DEFAULT_PORT, DevNode
-from gateway.cli_output import EXIT_OK, Output
+from gateway.cli_output import EXIT_OK, Output, whole_number
+
+PORT_MAX = 65_535
 
 
 def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -24,10 +32,17 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         "The folder is made on the first start; genesis.cbor in it is what a gateway is to trust.",
     )
     dev.add_argument("--data", type=Path, default=Path("chain"), help="folder of the chain [chain]")
-    dev.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"0: any free one [{DEFAULT_PORT}]")
+    dev.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"0: any free one [{DEFAULT_PORT}]")
     dev.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     dev.add_argument("--json", action="store_true", help="print JSON")
     dev.set_defaults(run=run_dev)
+
+
+def _port(text: str) -> int:
+    number = whole_number(text)
+    if number > PORT_MAX:
+        raise ArgumentTypeError(f"{text} is not a port: 0 to {PORT_MAX}")
+    return number
 
 
 async def run_dev(args: Namespace) -> int:

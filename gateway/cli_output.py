@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ _UNIT_NS = {
     "d": 86_400 * NS_PER_S,
 }
 _OFFSET = re.compile(r"(start|end|now)?(?:([+-])(\d{1,9}(?:\.\d{1,9})?)(ms|s|min|h|d))?")
+_LONG = re.compile(r"\b[0-9a-f]{33,}\b|\bdid:key:z[1-9A-HJ-NP-Za-km-z]{40,}")
 MOMENT_HELP = (
     "a moment: 2026-05-01T12:00:00Z, start, end or now, "
     "with an offset if wanted: start+5s, now-10min, end-500ms"
@@ -80,6 +81,31 @@ def moment_text(moment_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest_ns // 1_000_000:03d}Z"
 
 
+def whole_number(text: str) -> int:
+    """The type of options that count something."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise ArgumentTypeError(f"{text!r} is not a whole number, such as 60")
+    return int(text)
+
+
+def short(text: str) -> str:
+    """`text` with long hashes and keys cut down to what a person compares."""
+    return _LONG.sub(lambda match: match[0][: 24 if match[0].startswith("did:") else 16] + "..", text)
+
+
+def printable(text: str) -> str:
+    """`text` with what could steer a terminal made visible: names and values are other people's."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+        for character in text
+    )
+
+
+def json_text(value: Any) -> str:
+    """One line of JSON, in ASCII: any terminal and any file can take it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 class Output:
     """Where a command writes its result."""
 
@@ -89,19 +115,25 @@ class Output:
     def line(self, text: str = "") -> None:
         """A line for a person; nothing with --json."""
         if not self.is_json:
-            print(text, flush=True)
+            print(printable(text), flush=True)
 
     def value(self, value: Any, text: str | None = None) -> None:
         """A result: JSON for machines, `text` for people (None: nothing)."""
         if self.is_json:
-            print(json.dumps(value, separators=(",", ":"), ensure_ascii=False), flush=True)
+            print(json_text(value), flush=True)
         elif text is not None:
-            print(text, flush=True)
+            print(printable(text), flush=True)
+
+    def problem(self, name: str, message: str) -> None:
+        """Something that could not be done, while the rest could; for machines as an error is."""
+        if self.is_json:
+            self.value({"error": name, "message": message})
+        self.note(message)
 
     @staticmethod
     def note(text: str) -> None:
         """A remark beside the result, on standard error."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
@@ -113,7 +145,7 @@ class Output:
             delay=PROGRESS_DELAY_MS / 1000,
             leave=False,
             file=sys.stderr,
-            disable=self.is_json,
+            disable=self.is_json or not sys.stderr.isatty(),
         ) as bar:
 
             def show(done: int, total: int) -> None:

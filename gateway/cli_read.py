@@ -5,6 +5,7 @@ Runs on CPython.  Frames are decoded here, when somebody looks, never on the way
 
 import csv
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
@@ -23,19 +24,25 @@ from gateway.cli_output import (
     MOMENT_HELP,
     Output,
     UsageError,
+    json_text,
     moment_text,
     parse_moment,
+    whole_number,
 )
 from gateway.config import load
 from gateway.crypto.key_file import load_gateway_key
-from gateway.errors import GatewayError
+from gateway.disk import PART_SUFFIX, disk_error
 from gateway.record import Record
 from gateway.sensors.dbc import DbcDecoder
 from gateway.sensors.source import Gap, open_source
-from gateway.site import Reader, open_as_owner, open_as_reader
+from gateway.site import Reader, open_as_owner, open_as_reader, stream_of
 from gateway.tail import Tail
 from obd.can_frame import CanFrame
+from puf.did import did_key
 
+EVER_NS = (-(1 << 63), 1 << 63)
+"""Every moment that a record can have lies between."""
+RELATIVE = ("start", "end")
 TAIL_POLL_MS = 200
 TAIL_SHOW_MS = 500
 """How often `cpc tail` prints the newest values of each message, unless --all is given."""
@@ -50,7 +57,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         "  cpc inspect trip.trc\n  cpc inspect candump.log --dbc car.dbc",
     )
     inspect.add_argument("trace", type=Path, help="PCAN .trc, candump (log or console), Vector .asc or .blf")
-    inspect.add_argument("--dbc", type=Path, action="append", default=[], help="a DBC file; may be repeated")
+    add_dbc_option(inspect)
     inspect.set_defaults(run=run_inspect)
 
     tail = _command(
@@ -62,7 +69,8 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     add_config_option(tail)
     tail.add_argument("--stream", help="which stream [the first]")
     tail.add_argument("--all", action="store_true", help="every record, not the newest of each message")
-    tail.add_argument("--seconds", type=int, help="stop after so many seconds")
+    tail.add_argument("--seconds", type=whole_number, help="stop after so many seconds")
+    _add_raw_option(tail)
     tail.set_defaults(run=run_tail)
 
     read = _command(
@@ -105,7 +113,23 @@ def _add_selection(command: ArgumentParser) -> None:
     add_reader_options(command)
     command.add_argument("--from", dest="from_", default="start", help=f"{MOMENT_HELP} [start]")
     command.add_argument("--to", default="end", help="likewise, excluded [end, included]")
-    command.add_argument("--dbc", type=Path, action="append", default=[], help="decode with this DBC file")
+    add_dbc_option(command)
+    _add_raw_option(command)
+
+
+def add_dbc_option(command: ArgumentParser) -> None:
+    """Adds `--dbc`: what the frames mean."""
+    command.add_argument(
+        "--dbc",
+        type=Path,
+        action="append",
+        default=[],
+        help="decode with this DBC file; may be repeated [those of the configuration]",
+    )
+
+
+def _add_raw_option(command: ArgumentParser) -> None:
+    command.add_argument("--raw", action="store_true", help="do not decode, show frames as they were taken")
 
 
 def add_reader_options(command: ArgumentParser) -> None:
@@ -127,7 +151,10 @@ def open_reader(args: Namespace, output: Output) -> Reader:
             "--grant needs --key, the reader key it was made for, and --store, where the chunks are"
         )
     reader, grant = open_as_reader(args.grant, args.key, args.store, dbc_paths)
-    output.note(f"grant of stream {grant.name}: {moment_text(grant.from_ns)} to {moment_text(grant.to_ns)}")
+    output.note(
+        f"grant of stream {grant.name} by {did_key(grant.owner)}: "
+        f"{moment_text(grant.from_ns)} to {moment_text(grant.to_ns)}"
+    )
     return reader
 
 
@@ -177,8 +204,8 @@ def run_tail(args: Namespace) -> int:
     """`cpc tail`: reads what the gateway has made durable, beside it, from its spool."""
     output = Output(args)
     config = load(args.config)
-    stream = config.streams[0] if args.stream is None else config.stream(args.stream)
-    dbc_paths = config.dbc_paths(stream)
+    stream = stream_of(config, args.stream)
+    dbc_paths = () if args.raw else config.dbc_paths(stream)
     decoder = DbcDecoder.load(dbc_paths) if dbc_paths else None
     tail = Tail(config, stream, load_gateway_key(config.key_path))
     newest: dict[Any, Record] = {}
@@ -186,8 +213,10 @@ def run_tail(args: Namespace) -> int:
     try:
         while time.monotonic() < ends_at:
             news = tail.poll()
+            if news.is_restarted:
+                output.note("(the gateway was started anew)")
             if news.missed_count:
-                output.note(f"({news.missed_count} records were sealed before they were shown)")
+                output.note(f"({news.missed_count} records were sealed before they were shown: cpc read)")
             for record in news.records:
                 if args.all:
                     _show(output, record, decoder)
@@ -217,9 +246,7 @@ def run_read(args: Namespace) -> int:
 def run_export(args: Namespace) -> int:
     """`cpc export`."""
     output = Output(args)
-    if args.output is not None and args.output.exists():
-        raise UsageError(f"{args.output} exists already; it is not overwritten")
-    with _selected(args, output) as (records, decoder, report), _destination(args.output) as file:
+    with _destination(args.output) as file, _selected(args, output) as (records, decoder, report):
         count = 0
         writer = csv.writer(file)
         if args.format == "csv":
@@ -227,50 +254,84 @@ def run_export(args: Namespace) -> int:
         for record in records:
             line = described(record, decoder)
             if args.format == "jsonl":
-                file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+                file.write(json_text(line) + "\n")
             else:
                 writer.writerow(_csv_row(line))
             count += 1
     if args.output is not None:
-        output.note(f"{count} records written to {args.output}")
+        output.value(
+            {"file": str(args.output), "records": count}, f"{count} records written to {args.output}"
+        )
     return _finish(output, report)
+
+
+def time_range(
+    reader: Reader, from_: str, to: str, output: Output, report: ReadReport | None = None
+) -> tuple[int, int]:
+    """The time [from, to) that two moments name, "end" included.  Raises UsageError.
+
+    report: gets the uploads that could not be looked at; only where a moment is relative to the others.
+    """
+    start_ns, end_ns = EVER_NS
+    if (from_ != "start" and from_.startswith(RELATIVE)) or (to != "end" and to.startswith(RELATIVE)):
+        with output.progress("looking for start and end", " uploads") as progress:
+            start_ns, end_ns = reader.span_ns(progress, report)
+        if not end_ns:
+            raise UsageError(
+                f"stream {reader.archive.name} has nothing stored, so start and end mean nothing"
+            )
+    from_ns, to_ns = parse_moment(from_, start_ns, end_ns), parse_moment(to, start_ns, end_ns + 1)
+    if from_ns >= to_ns:
+        raise UsageError(
+            f"nothing lies between {moment_text(from_ns)} and {moment_text(to_ns)}: --from is not before --to"
+        )
+    return from_ns, to_ns
 
 
 @contextmanager
 def _selected(
     args: Namespace, output: Output
 ) -> Iterator[tuple[Iterator[Record], DbcDecoder | None, ReadReport]]:
-    reader = open_reader(args, output)
-    start_ns, end_ns = reader.span_ns()
-    from_ns = parse_moment(args.from_, start_ns, end_ns)
-    to_ns = parse_moment(args.to, start_ns, end_ns + 1)
-    if from_ns >= to_ns:
-        raise UsageError(
-            f"nothing lies between {moment_text(from_ns)} and {moment_text(to_ns)}: --from is not before --to"
-        )
-    report = ReadReport()
-    with output.progress("reading", " uploads") as progress:
-        yield reader.archive.records(from_ns, to_ns, report, progress), reader.decoder(), report
-    reader.archive.store.close()
+    with open_reader(args, output) as reader:
+        decoder = None if args.raw else reader.decoder()
+        from_ns, to_ns = time_range(reader, args.from_, args.to, output)
+        report = ReadReport()
+        with output.progress("reading", " uploads") as progress:
+            yield reader.archive.records(from_ns, to_ns, report, progress), decoder, report
 
 
 @contextmanager
 def _destination(path: Path | None) -> Iterator[IO[str]]:
+    """Where to write; a file appears under its name when all of it is written, or not at all."""
     if path is None:
         yield sys.stdout
         return
+    refuse_existing(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
-        with path.open("x", encoding="utf-8", newline="") as file:
+        with part.open("x", encoding="utf-8", newline="") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
+        refuse_existing(path)
+        part.rename(path)
     except OSError as error:
-        raise GatewayError(f"{path} cannot be written: {error.strerror}") from error
+        raise disk_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises UsageError when there is a file that an output would replace."""
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already; it is not overwritten")
 
 
 def _finish(output: Output, report: ReadReport) -> int:
     if report.not_granted_count:
         output.note(f"{report.not_granted_count} records of this time lie in segments that were not granted")
     for problem in report.problems:
-        output.note(f"not read: {problem}")
+        output.problem("NotRead", f"not read: {problem}")
     return EXIT_NOT_PROVEN if report.problems else EXIT_OK
 
 
@@ -316,6 +377,6 @@ def _csv_row(line: dict[str, Any]) -> list[Any]:
         line.get("id", ""),
         line.get("flags", ""),
         line.get("data", ""),
-        "" if gap is None else json.dumps(gap),
-        "" if values is None else json.dumps(values, ensure_ascii=False),
+        "" if gap is None else json_text(gap),
+        "" if values is None else json_text(values),
     ]

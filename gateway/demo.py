@@ -19,8 +19,8 @@ from gateway.app import GatewayApp
 from gateway.archive import ReadReport
 from gateway.cli_gateway import CONFIG_NAME, make_site
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, moment_text
-from gateway.cli_proof import show_links
 from gateway.cli_read import described
+from gateway.cli_verify import show_links
 from gateway.config import GatewayConfig, load
 from gateway.crypto.grant import make_grant
 from gateway.crypto.key_file import GatewayKey, create_reader_key

@@ -27,6 +27,7 @@ from gateway.crypto.seal import (
 from gateway.crypto.stream import stream_id
 from gateway.errors import BlockError, EvidenceError, RecordNameError
 from gateway.evidence import check_anchor, check_block, check_certificate, decode_evidence
+from gateway.layout import has_layout
 from gateway.record import Record, RecordName
 from puf import cbor, merkle_tree
 from puf.did import did_key
@@ -35,11 +36,24 @@ from puf.hkdf import sha256
 
 VERSION = 1
 PROOF_SIZE_MAX = 4 << 20
-_FIELD_TYPES = (
-    *(bytes, int, int, int, bytes, int, int, int),
+PATH_MAX = 64
+"""Hashes of the longest path in a tree."""
+INT_END = 1 << 63
+"""No number in a proof is as large."""
+_SIZES = {
+    "owner": 32,
+    "segment_id": 16,
+    "segment_key": 32,
+    "chunk_id": 32,
+    "manifest_hash": 32,
+    "cipher_root": 32,
+    "plain_root": 32,
+}
+"""Bytes of the fields that have always the same."""
+_LAYOUT = (
+    *(str, int, str, bytes, int, int, int, bytes, int, int, int),
     *(bytes, bytes, bytes, bytes, bytes, list, bytes, list, bytes),
 )
-"""Of what `Proof.encode` writes behind the record's name, in its order."""
 Progress = Callable[[int, int], None]
 
 
@@ -99,22 +113,32 @@ class Proof:
             fields: Any = cbor.decode(data, size_max=PROOF_SIZE_MAX)
         except DecodeError as error:
             raise EvidenceError(link, f"not a proof: {error}") from error
-        if not isinstance(fields, list) or len(fields) != 3 + len(_FIELD_TYPES) or fields[0] != "cpc/proof":
+        if not isinstance(fields, list) or fields[:1] != ["cpc/proof"]:
             raise EvidenceError(link, "not a proof; cpc prove writes one")
-        if fields[1] != VERSION:
-            raise EvidenceError(link, f"version {fields[1]!r}; this program reads version {VERSION}")
-        values: list[Any] = fields[3:]
-        for field, wanted in zip(values, _FIELD_TYPES, strict=True):
-            if type(field) is not wanted or (
-                isinstance(field, list) and not all(isinstance(node, bytes) for node in field)
-            ):
-                raise EvidenceError(link, "its fields have wrong types")
+        if fields[1:2] != [VERSION]:
+            raise EvidenceError(link, f"version {fields[1:2]}; this program reads version {VERSION}")
+        if not has_layout(fields, _LAYOUT):
+            raise EvidenceError(link, "its fields have wrong types")
         try:
-            record = RecordName.parse(fields[2] if isinstance(fields[2], str) else "")
+            record = RecordName.parse(fields[2])
         except RecordNameError as error:
             raise EvidenceError(link, str(error)) from error
-        arguments: Any = [tuple(field) if isinstance(field, list) else field for field in values]
-        return cls(record, *arguments)
+        arguments: Any = [tuple(field) if isinstance(field, list) else field for field in fields[3:]]
+        proof = cls(record, *arguments)
+        if not proof._is_possible() or str(record) != fields[2]:
+            raise EvidenceError(link, "its fields have impossible values")
+        return proof
+
+    def _is_possible(self) -> bool:
+        values = [getattr(self, name) for name in Proof.__slots__]
+        return (
+            all(len(getattr(self, name)) == size for name, size in _SIZES.items())
+            and all(0 <= value < INT_END for value in values if isinstance(value, int))
+            and all(
+                len(path) <= PATH_MAX and all(isinstance(node, bytes) and len(node) == 32 for node in path)
+                for path in (self.cipher_proof, self.plain_proof)
+            )
+        )
 
     @property
     def stream_id(self) -> bytes:
@@ -160,7 +184,7 @@ class Proof:
             name = "roots in the transaction"
             evidence = decode_evidence(self.evidence)
             signed = check_anchor(evidence, self.owner, genesis.chain_id, self.anchor)
-            yield Link(name, f"{signed} of {did_key(self.owner)}, upload {self.upload_index}", True)
+            yield Link(name, f"upload {self.upload_index}, {signed} by {did_key(self.owner)}", True)
             name = "transaction in the block"
             yield Link(name, check_block(evidence), True)
             name = "block certified"
@@ -194,7 +218,9 @@ class Proof:
         for record in block.records():
             if record.name == self.record:
                 return record
-        raise EvidenceError("record", f"block {block.index} of stream {block.stream} has no {self.record}")
+        raise EvidenceError(
+            "record in the block", f"block {block.index} of stream {block.stream} has no {self.record}"
+        )
 
 
 def damage_text(data: bytes, chunk_id: bytes, progress: Progress | None = None) -> str:
