@@ -101,6 +101,17 @@ def test_golden_hashes_of_validators_and_of_lists() -> None:
     )
 
 
+def test_the_largest_of_everything_is_within_its_bounds() -> None:
+    most = (1 << 53) - 1
+    header = replace(HEADER, height=most, round=most, time_ms=most, tx_count=20_000)
+    assert Header.decode(header.data) == header
+    vote = Vote.sign(VALIDATORS[0], HEADER.chain_id, most, most, Phase.COMMIT, HEADER.block_hash)
+    assert Vote.decode(vote.data) == vote
+    signatures = tuple((index, bytes([index]) * 64) for index in range(100))
+    certificate = Certificate(most, most, HEADER.block_hash, signatures)
+    assert Certificate.decode(certificate.encode()) == certificate
+
+
 # Headers and blocks
 
 

@@ -24,6 +24,7 @@ from chain_node.evidence import InclusionProof, Link, StateEvidence
 from chain_node.light_client import LightClient, TrustedHead, verify_certificate
 from chain_node.reason import Reason
 from chain_node.transaction import Receipt, Transfer
+from puf import cbor
 from tests.chain_node.world import (
     ALICE,
     BOB,
@@ -96,6 +97,9 @@ def test_a_kept_head_of_another_chain_or_of_garbage_is_not_restored() -> None:
         LightClient.restore(genesis_of(name="other"), data)
     with pytest.raises(WireError, match="no trusted head"):
         LightClient.restore(GENESIS, data[:-1])
+    fields: Any = cbor.decode(data)
+    with pytest.raises(WireError, match="unknown fields"):
+        LightClient.restore(GENESIS, cbor.encode(fields | {5: 0}))
 
 
 def test_the_heads_own_header_may_come_again() -> None:
@@ -319,6 +323,20 @@ def test_evidence_can_be_checked_with_nothing_but_the_genesis() -> None:
         verify_certificate(genesis_of(name="other"), EVIDENCE.link)
     state = CHAIN.account_evidence(ALICE)
     assert light_client.verify_state(account_key(ALICE.public), state.proof, state.link.header) is not None
+
+
+def test_a_receipt_is_of_the_transaction_that_was_asked_about() -> None:
+    of_other = (OTHER.receipt, EVIDENCE.transaction, OTHER.link.header, OTHER.receipt_proof)
+    with pytest.raises(EvidenceError, match=r"the receipt is of transaction [0-9a-f]{64}"):
+        light_client.verify_receipt(*of_other)
+
+
+def test_only_so_many_blocks_back_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(light_client, "RECENT_MAX", 3)
+    client = following()
+    client.check(relink(CHAIN.links[1], state_root=b"\x07" * 32))
+    with pytest.raises(ForkFound):
+        client.check(relink(CHAIN.links[2], state_root=b"\x07" * 32))
 
 
 def flip(data: bytes, bit: int) -> bytes:

@@ -123,6 +123,28 @@ def test_what_leaves_gives_its_share_back() -> None:
     assert refusal(pool, chain, pay(chain, 3, fee_ucpc=0)) == Reason.QUOTA_USED_UP
 
 
+def test_what_the_chain_and_the_pool_have_of_a_days_quota_counts_together() -> None:
+    chain, pool = Chain(), Pool()
+    chain.extend(pay(chain, 0, fee_ucpc=0))
+    add(pool, chain, pay(chain, 1, fee_ucpc=0), pay(chain, 2, fee_ucpc=0))
+    assert refusal(pool, chain, pay(chain, 3, fee_ucpc=0)) == Reason.QUOTA_USED_UP
+    tomorrow = chain.place(chain.head.time_ms + DAY_MS)
+    pool.add(pay(chain, 3, fee_ucpc=0), chain.state(), tomorrow)
+
+
+def test_what_leaves_gives_its_fee_and_its_room_back() -> None:
+    half = SUPPLY_UCPC // 2
+    chain = Chain()
+    dear = pay(chain, 0, fee_ucpc=half - 1)
+    pool = Pool(size_max=len(dear.data) + len(pay(chain, 1).data))
+    add(pool, chain, dear)
+    assert refusal(pool, chain, pay(chain, 1)) == Reason.FEE_NOT_COVERED
+    pool.give_up([(dear, Refused(Reason.EXPIRED, ""))])
+    pool.give_up([(dear, Refused(Reason.EXPIRED, ""))])
+    add(pool, chain, pay(chain, 0), pay(chain, 1, fee_ucpc=2_000))
+    assert refusal(pool, chain, pay(chain, 2)) == Reason.BUSY
+
+
 def test_above_its_bound_it_is_busy_and_keeps_what_it_has() -> None:
     chain = Chain()
     pool = Pool(count_max=2)
@@ -170,8 +192,9 @@ def test_only_so_many_reasons_are_remembered() -> None:
     first = pay(chain)
     add(pool, chain, first)
     pool.give_up([(first, Refused(Reason.EXPIRED, ""))])
-    for number in range(REFUSALS_KEPT):
+    for number in range(REFUSALS_KEPT - 1):
         pool._refusals[number.to_bytes(4, "big")] = Refused(Reason.EXPIRED, "")
+    assert pool.refusal(first.tx_hash)
     add(pool, chain, pay(chain, 0, amount_ucpc=2))
     pool.give_up([(pay(chain, 0, amount_ucpc=2), Refused(Reason.EXPIRED, ""))])
     assert pool.refusal(first.tx_hash) is None

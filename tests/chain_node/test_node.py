@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chain_node import node as node_module
 from chain_node.block import Phase, Vote
 from chain_node.consensus import CommitteeOfOne, Decided
 from chain_node.errors import CertificateError, IllicitBlock, Refused, StorageFull
@@ -197,6 +198,23 @@ def test_a_full_disk_stops_blocks_and_submissions_and_both_go_on_by_themselves(
         assert (node.trouble, node.head.height) == ("", 1)
         assert node.storage.find_transaction(pay().tx_hash) == (1, 0)
         node.submit(pay(1).data)
+
+
+def test_a_block_is_never_longer_than_any_reader_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for two transactions and what is around them."""
+    room = 2 * len(pay().data) + node_module.HEADER_ROOM + node_module.TX_ROOM * GENESIS.block_tx_max
+    monkeypatch.setattr(node_module, "BLOCK_SIZE_MAX", room)
+    node = open_node(tmp_path)
+    with closing(node.storage):
+        for nonce in range(3):
+            node.submit(pay(nonce).data)
+        block = run(node.produce()).block
+        assert len(block.transactions) == 2
+        assert len(block.encode()) <= room
+        assert node._has_work.is_set(), "the third one wants a block as well"
+        assert len(run(node.produce()).block.transactions) == 1
 
 
 class Dictator:

@@ -1,5 +1,6 @@
 """The chain's file: whole blocks or nothing, votes for good, through power cuts, full disks and damage."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from tests.chain_node.world import (
     genesis_of,
 )
 from tests.crash_disk import CrashLog, SpaceLeft
+from tests.crash_model import Operation, Sync, Write
 from tests.puf.test_merkle_map import reachable
 
 ONE = VALIDATORS[:1]
@@ -157,6 +159,12 @@ def test_old_states_are_pruned_and_the_last_ones_stay_provable(storage: Storage)
     assert {row[0] for row in kept} == reachable(storage.entries(roots[-1]))
 
 
+def test_it_is_synced_the_one_way_that_keeps_what_it_acknowledged(storage: Storage) -> None:
+    """FULL is 2; NORMAL loses commits in WAL mode.  Source: https://sqlite.org/pragma.html."""
+    pragma = storage._connection.pragma
+    assert (pragma("journal_mode"), pragma("synchronous"), pragma("mmap_size")) == ("wal", 2, 0)
+
+
 # Votes
 
 
@@ -267,6 +275,28 @@ def test_a_full_disk_keeps_the_former_head_and_goes_on_when_there_is_room(tmp_pa
         storage.put_vote(vote_for(made[0]), made[0])
         storage.commit(*made)
         assert storage.head.height == 3
+
+
+def test_a_disk_that_fails_is_named_and_nothing_of_the_block_is_left(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    (root / "chain.sqlite").touch()
+
+    def fail(operation: Operation) -> None:
+        if isinstance(operation, Write | Sync):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with CrashLog(root) as log, closing(Storage.open(root / "chain.sqlite", GENESIS, vfs=log.vfs)) as storage:
+        extend(storage, 1)
+        made = make(storage, pay(storage))
+        log.fault = fail
+        with pytest.raises(
+            StorageError, match="disk I/O error; check its permissions and the disk"
+        ) as caught:
+            storage.commit(*made)
+        assert not isinstance(caught.value, StorageFull)
+        log.fault = None
+        assert (storage.head.height, storage.block(2)) == (1, None)
 
 
 def test_a_file_of_another_chain_another_program_or_garbage_is_left_alone(tmp_path: Path) -> None:
