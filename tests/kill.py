@@ -29,6 +29,8 @@ from chain_node.wire import Genesis
 from gateway.archive import Archive, ReadReport
 from gateway.cli_gateway import CONFIG_NAME, make_site, read_status
 from gateway.config import load
+from gateway.crypto.errors import CryptoError
+from gateway.errors import EvidenceError, StoreError
 from gateway.manifest import NO_MANIFEST
 from gateway.proof import collect
 from gateway.record import Record, RecordName
@@ -51,11 +53,11 @@ segment_blocks = 4
 upload_segments = 2
 """
 """Segments of 4 s, two an upload."""
-RATE_HZ = 100
+RATE_HZ = 25
 """Of the trace, which is replayed as fast as it goes: few frames in a segment, so that there is always one
 to be sealed, stored and anchored."""
-TRACE_S = 200
-LAST_TRACE_S = 20
+TRACE_S = 800
+LAST_TRACE_S = 80
 """Of the trace that the last gateway of a story takes in before it ends."""
 MOMENT_MAX_S = 1.0
 """The latest kill; the earliest comes before the gateway has opened anything."""
@@ -197,10 +199,12 @@ def check_uploads(reader: Reader, genesis: Genesis) -> Tally:
 
 def _prove(archive: Archive, owner: bytes, name: RecordName, genesis: Genesis) -> list[str]:
     found: list[Record] = []
+    try:
+        proof = collect(archive, owner, name)
+    except (CryptoError, EvidenceError, StoreError) as error:
+        return [f"{name}: {error}"]
     failed = [
-        f"{name}: {link.name}: {link.detail}"
-        for link in collect(archive, owner, name).links(genesis, found.append)
-        if not link.is_ok
+        f"{name}: {link.name}: {link.detail}" for link in proof.links(genesis, found.append) if not link.is_ok
     ]
     return failed or (
         [] if [record.name for record in found] == [name] else [f"{name}: its proof shows another"]
