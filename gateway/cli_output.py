@@ -6,7 +6,9 @@ standard output carries one JSON value a line and nothing else.
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
@@ -39,7 +41,7 @@ _UNIT_NS = {
     "d": 86_400 * NS_PER_S,
 }
 _OFFSET = re.compile(r"(start|end|now)?(?:([+-])(\d{1,9}(?:\.\d{1,9})?)(ms|s|min|h|d))?")
-_LONG = re.compile(r"\b[0-9a-f]{33,}\b|\bdid:key:z[1-9A-HJ-NP-Za-km-z]{40,}")
+_LONG = re.compile(r"\b[0-9a-f]{32,}\b|\bdid:key:z[1-9A-HJ-NP-Za-km-z]{40,}")
 MOMENT_HELP = (
     "a moment: 2026-05-01T12:00:00Z, start, end or now, "
     "with an offset if wanted: start+5s, now-10min, end-500ms"
@@ -90,7 +92,26 @@ def whole_number(text: str) -> int:
 
 def short(text: str) -> str:
     """`text` with long hashes and keys cut down to what a person compares."""
-    return _LONG.sub(lambda match: match[0][: 24 if match[0].startswith("did:") else 16] + "..", text)
+    return _LONG.sub(lambda match: match[0][: 20 if match[0].startswith("did:") else 12] + "..", text)
+
+
+def columns() -> int | None:
+    """Width of the terminal that standard output goes to; None when it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, indent: int) -> str:
+    """`text` in lines that fit the terminal, all but the first indented."""
+    width = columns()
+    if width is None or len(text) <= width or width < 2 * indent:
+        return text
+    return textwrap.fill(text, width, subsequent_indent=" " * indent)
+
+
+def clipped(text: str) -> str:
+    """`text` cut to one line of the terminal."""
+    width = columns()
+    return text if width is None or len(text) <= width else text[: max(width - 2, 0)] + ".."
 
 
 def printable(text: str) -> str:

@@ -359,11 +359,13 @@ def value_text(record: Record, decoder: DbcDecoder | None) -> str:
     line = described(record, decoder)
     if isinstance(value, CanFrame):
         values = line.get("values", {})
-        return f"{value!s:<22} " + "  ".join(f"{name}={_short(item)}" for name, item in values.items())
+        signals = (f"{name}={signal_text(item)}" for name, item in values.items())
+        return f"{value!s:<22} {'  '.join(signals)}".rstrip()
     return json.dumps(line["value"], ensure_ascii=False)
 
 
-def _short(value: Any) -> str:
+def signal_text(value: Any) -> str:
+    """A decoded value for a person: without the noise of binary fractions."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -15,7 +15,7 @@ from chain_node.wire import Genesis
 from gateway.anchor import load_genesis
 from gateway.block import Block
 from gateway.cli_gateway import add_config_option
-from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, moment_text, short
+from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, moment_text, short, wrapped
 from gateway.cli_read import add_dbc_option, add_reader_options, open_reader, value_text
 from gateway.config import load
 from gateway.crypto.errors import CryptoError
@@ -102,7 +102,8 @@ def show_links(output: Output, proof: Proof, genesis: Genesis) -> bool:
 
 
 def _show_link(output: Output, link: Link) -> None:
-    output.line(f"{'ok  ' if link.is_ok else 'FAIL'}  {link.name:<27}  {short(link.detail)}")
+    head = f"{'ok' if link.is_ok else 'FAIL':<5} {link.name:<27}  "
+    output.line(wrapped(head + short(link.detail), len(head)))
 
 
 def _show_verdict(output: Output, name: RecordName, links: list[Link], record: Record | None) -> bool:
