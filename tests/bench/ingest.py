@@ -44,6 +44,7 @@ DECODED_FRAME_COUNT = {"tiny": 2_000, FULL: 40_000}
 ROUNDS = {"tiny": 1, FULL: 5}
 ANCHOR_TIMEOUT_MS = 60_000
 RAW_TARGET_US = 3.0
+"""In full size; in tiny size the start and the end of a gateway are most of the cost."""
 DECODED_TARGET_US = 12.0
 
 
@@ -58,7 +59,7 @@ def bench_raw(size: str) -> list[Row]:
             {"straw-man": lambda: straw_lap(batches)},
             ROUNDS[size],
             is_same_result=True,
-            target=RAW_TARGET_US,
+            target=RAW_TARGET_US if size == FULL else None,
         )
 
 
@@ -94,7 +95,7 @@ def bench_decoded(size: str) -> list[Row]:
             },
             ROUNDS[size],
             is_same_result=True,
-            target=DECODED_TARGET_US,
+            target=DECODED_TARGET_US if size == FULL else None,
         )
 
 

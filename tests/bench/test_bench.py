@@ -12,8 +12,6 @@ from tests.bench import __main__ as command
 from tests.bench import frames, straw_man
 from tests.bench.measure import TINY, DigestChanged, Lap, Row, Stopwatch, compare, table
 
-TARGETS = {"can-ingest": 3.0, "can-ingest-decoded": 12.0}
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", command.BENCHES)
@@ -27,7 +25,6 @@ def test_a_bench_runs_tiny_and_gives_figures(name: str) -> None:
         assert row.peer > 0
         assert row.ratio is not None
         assert len(bytes.fromhex(row.digest)) == 32
-        assert row.target == TARGETS.get(name, row.target)
 
 
 def _digest(batches: Iterable[Batch]) -> str:
