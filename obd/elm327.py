@@ -11,6 +11,7 @@ Source: ELM327 data sheet v2.2.
 
 from collections import namedtuple
 
+from obd.action import Action
 from obd.elm327_text import CAN_11, CAN_29, guess_shape, is_hex, read_lines
 from obd.errors import NotReady
 from obd.query import (
@@ -23,6 +24,7 @@ from obd.query import (
     NOT_UNDERSTOOD,
     OVERRUN,
     Answer,
+    Done,
     Outcome,
     Query,
     Target,
@@ -71,13 +73,6 @@ _IN_ANSWERS = (NO_DATA, DAMAGED)
 """Problems beside which answers of other ECUs are still good."""
 
 
-class Action:
-    """What is to be done, or has happened; which one says KIND, or the class."""
-
-    __slots__ = ()
-    KIND = ""
-
-
 class Write(namedtuple("Write", ("data",)), Action):
     """Send these bytes to the adapter."""
 
@@ -90,13 +85,6 @@ class Ready(namedtuple("Ready", ("identity",)), Action):
 
     __slots__ = ()
     KIND = "ready"
-
-
-class Done(namedtuple("Done", ("outcome",)), Action):
-    """The query is over; `ask` may be called unless the adapter has restarted, then after Ready."""
-
-    __slots__ = ()
-    KIND = "done"
 
 
 class Down(namedtuple("Down", ("reason",)), Action):

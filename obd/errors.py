@@ -6,6 +6,7 @@ Runs on CPython and MicroPython.
     |- FrameError           a CAN frame, or its text or wire form, breaks ISO 11898-1
     |- ResponseError        an ECU's answer is not what its service says it must be
     |  `- NegativeResponse  the ECU has refused, and says why
+    |- NoAnswer             nobody answers, and no other question would be
     |- RequestError         we asked for something impossible; fix the caller
     |  |- AddressError      no such ISO-TP address
     |  |- MessageTooLong    longer than the address, or the peer's standard, allows
@@ -34,6 +35,15 @@ class NegativeResponse(ResponseError):
         self.service = service
         self.code = code
         self.name = name
+
+
+class NoAnswer(ObdError):
+    """No car answers: `problem` is one of `obd/query.py`, `detail` what the adapter or bus said."""
+
+    def __init__(self, problem: str, detail: str) -> None:
+        super().__init__(f"{problem}: {detail}" if detail else problem)
+        self.problem = problem
+        self.detail = detail
 
 
 class RequestError(ObdError):

@@ -16,6 +16,7 @@ Source: ISO 15765-2:2016, sections 8 to 10; its names are kept (N_Bs, N_Cr, STmi
 
 from collections import namedtuple
 
+from obd.action import Action
 from obd.can_frame import (
     BITRATE_SWITCH,
     ERROR,
@@ -141,13 +142,6 @@ def _checked(
 def _check_byte(number: int) -> None:
     if not 0 <= number <= 255:
         raise AddressError(f"address {number} is not within 0 to 255")
-
-
-class Action:
-    """What is to be done, or has happened; which one says KIND, or the class."""
-
-    __slots__ = ()
-    KIND = ""
 
 
 class Transmit(namedtuple("Transmit", ("frame",)), Action):

@@ -6,6 +6,8 @@ gives one Outcome.  Sources: ISO 15765-4:2016, section 10 (ids of OBD on CAN), I
 
 from collections import namedtuple
 
+from obd.action import Action
+
 ANSWERED = ""
 NO_DATA = "no data"
 """Nobody answered this question; the car may answer others."""
@@ -56,6 +58,13 @@ class Outcome(namedtuple("Outcome", ("problem", "answers", "detail"))):
     __slots__ = ()
 
 
+class Done(namedtuple("Done", ("outcome",)), Action):
+    """A query is over."""
+
+    __slots__ = ()
+    KIND = "done"
+
+
 def query(data: bytes, target: "Target | None" = None, answer_count: int = 0, timeout_ms: int = 0) -> Query:
     """A Query with the usual left out."""
     return Query(data, target, answer_count, timeout_ms)
@@ -78,10 +87,19 @@ def ecu_name(ecu: int) -> str:
 
 
 def belongs_to(data: bytes, request: bytes) -> bool:
-    """The answer is one to this request: its service, or a refusal of it."""
+    """The answer is one to this request, or a refusal of it, and none that comes late to another."""
     if not data:
         return False
-    return data[0] == request[0] | 0x40 or (data[0] == 0x7F and data[1:2] == request[:1])
+    if data[0] == 0x7F:
+        return data[1:2] == request[:1]
+    service = request[0]
+    if data[0] != service | 0x40:
+        return False
+    if service == 0x22:
+        return data[1:3] == request[1:3]
+    if service == 0x01:
+        return data[1:2] != b"" and data[1] in request[1:]
+    return service not in (0x02, 0x06, 0x09) or data[1:2] == request[1:2]
 
 
 def is_pending(data: bytes) -> bool:
