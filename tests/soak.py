@@ -24,6 +24,7 @@ from tests.bench.memory import (
     RATE_HZ,
     make_gateway,
     stored_digest,
+    wait_for_records,
     wait_for_start,
     write_trace,
 )
@@ -109,6 +110,7 @@ def run(folder: Path, duration_s: float, sample_s: float = SAMPLE_S, *, is_short
                 progress.set_postfix_str(f"RSS {samples[-1].rss_mib:.1f} MiB")
                 progress.update(round(at_s) - progress.n)
                 time.sleep(sample_s)
+            wait_for_records(gateway, site)
             gateway.stop()
     waiting = read_status(load(site / CONFIG_NAME))["spool"]
     if any(waiting[name] for name in ("records", "segments", "uploads")):

@@ -33,12 +33,15 @@ from tests.node_process import NodeProcess
 CONFIG = """\
 [chain]
 node_url = "{node_url}"
+poll_ms = {poll_ms}
 
 [[stream]]
 name = "can0"
 source = "{source}"
 """
 """All else as a gateway has it that nobody has tuned: T = 1 s, e = 5, u = 12."""
+POLL_MS = {"tiny": 50, FULL: 500}
+"""In full size, as it comes."""
 FRAME_COUNT = {"tiny": 4_000, FULL: 200_000}
 DECODED_FRAME_COUNT = {"tiny": 2_000, FULL: 40_000}
 ROUNDS = {"tiny": 1, FULL: 5}
@@ -55,7 +58,7 @@ def bench_raw(size: str) -> list[Row]:
         return compare(
             "can-ingest",
             f"frame of {frames.origin()}",
-            lambda: lap(node, batches),
+            lambda: lap(node, batches, size),
             {"straw-man": lambda: straw_lap(batches)},
             ROUNDS[size],
             is_same_result=True,
@@ -88,7 +91,7 @@ def bench_decoded(size: str) -> list[Row]:
         return compare(
             "can-ingest-decoded",
             f"frame of {frames.origin()}",
-            lambda: lap(node, batches, look),
+            lambda: lap(node, batches, size, look),
             {
                 "straw-man with our decoder": lambda: straw_lap(batches, decoder.decode),
                 "straw-man with cantools": lambda: straw_lap(batches, plain_decode),
@@ -99,13 +102,24 @@ def bench_decoded(size: str) -> list[Row]:
         )
 
 
-def lap(node: NodeProcess, batches: Sequence[Batch], look: Callable[[Batch], None] | None = None) -> Lap:
+def lap(
+    node: NodeProcess,
+    batches: Sequence[Batch],
+    size: str,
+    look: Callable[[Batch], None] | None = None,
+) -> Lap:
     """A new gateway takes in `batches`; digest: of the frames read back from its store."""
     with tempfile.TemporaryDirectory(prefix="cpc-bench-") as name, ready(batches, look) as url:
-        site = Path(name)
-        make_site(site, CONFIG.format(node_url=node.url, source=url), node.genesis, False)
+        site = make_bench_site(Path(name), node, url, size)
         cpu_us = asyncio.run(run_site(site))
         return Lap(cpu_us, sum(len(batch.values) for batch in batches), _digest(site))
+
+
+def make_bench_site(site: Path, node: NodeProcess, url: str, size: str) -> Path:
+    """A new gateway's folder, `site`, with one stream from `url`."""
+    text = CONFIG.format(node_url=node.url, poll_ms=POLL_MS[size], source=url)
+    make_site(site, text, node.genesis, False)
+    return site
 
 
 def straw_lap(batches: Sequence[Batch], decode: Callable[[CanFrame], object] | None = None) -> Lap:

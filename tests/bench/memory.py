@@ -16,7 +16,9 @@ from pathlib import Path
 from gateway.archive import ReadReport
 from gateway.cli_gateway import CONFIG_NAME, make_site, read_status
 from gateway.config import load
+from gateway.database import open_database
 from gateway.site import open_as_owner
+from gateway.spool_rows import SCHEMA, SCHEMA_VERSION, read_counts, read_streams
 from obd.can_frame import CanFrame
 from tests.bench import frames
 from tests.bench.measure import FULL, TINY, Row, digest_of
@@ -26,6 +28,7 @@ from tests.node_process import NodeProcess
 CONFIG = """\
 [chain]
 node_url = "{node_url}"
+poll_ms = {poll_ms}
 
 [[stream]]
 name = "can0"
@@ -66,6 +69,7 @@ def bench_memory(size: str) -> list[Row]:
         with GatewayProcess(loaded_site) as gateway:
             wait_for_start(gateway, loaded_site)
             samples = _watch(gateway, LOADED_S[size])
+            wait_for_records(gateway, loaded_site)
             loaded = max(samples, key=lambda memory: memory.rss_kib)
             gateway.stop()
         return [
@@ -93,9 +97,13 @@ def write_trace(path: Path, length_s: int) -> str:
 
 def make_gateway(site: Path, node: NodeProcess, source: str, *, is_short: bool = False) -> None:
     """A gateway with one stream.  is_short: segments of 4 s, each an upload, for a run of seconds."""
-    segment_blocks, upload_segments = (4, 1) if is_short else (5, 12)
+    poll_ms, segment_blocks, upload_segments = (50, 4, 1) if is_short else (500, 5, 12)
     text = CONFIG.format(
-        node_url=node.url, source=source, segment_blocks=segment_blocks, upload_segments=upload_segments
+        node_url=node.url,
+        poll_ms=poll_ms,
+        source=source,
+        segment_blocks=segment_blocks,
+        upload_segments=upload_segments,
     )
     make_site(site, text, node.genesis, False)
 
@@ -105,6 +113,18 @@ def wait_for_start(gateway: GatewayProcess, site: Path) -> None:
     while not (site / "spool" / "spool.db").exists():
         gateway.memory()
         time.sleep(0.05)
+
+
+def wait_for_records(gateway: GatewayProcess, site: Path) -> None:
+    """Returns when CHECKED_FRAMES frames are durable, however slow this machine is."""
+    path = site / "spool" / "spool.db"
+    database = open_database(path, schema=SCHEMA, schema_version=SCHEMA_VERSION, read_only=True)
+    try:
+        while read_counts(database, 0).records + read_streams(database)[0].sealed_seq < CHECKED_FRAMES:
+            gateway.memory()
+            time.sleep(SAMPLE_S)
+    finally:
+        database.close()
 
 
 def stored_digest(site: Path) -> str:

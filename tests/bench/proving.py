@@ -17,7 +17,7 @@ from nacl.signing import VerifyKey
 from chain_node.block import VOTE_TYP
 from chain_node.transaction import TX_TYP
 from chain_node.wire import Genesis, Phase, vote_payload
-from gateway.cli_gateway import CONFIG_NAME, make_site
+from gateway.cli_gateway import CONFIG_NAME
 from gateway.crypto.chunk import SegmentKey, parse_chunk
 from gateway.evidence import decode_evidence
 from gateway.proof import Proof, collect
@@ -35,7 +35,7 @@ ROUNDS = {"tiny": 1, FULL: 7}
 
 def bench_verify(size: str) -> list[Row]:
     """One record's proof, decoded and verified link by link."""
-    proofs, genesis = _proofs(FRAME_COUNT[size])
+    proofs, genesis = _proofs(size)
     encoded = [proof.encode() for proof in proofs]
     bare_work = [_bare_work(proof, genesis) for proof in proofs]
 
@@ -65,14 +65,13 @@ def bench_verify(size: str) -> list[Row]:
     )
 
 
-def _proofs(frame_count: int) -> tuple[list[Proof], Genesis]:
+def _proofs(size: str) -> tuple[list[Proof], Genesis]:
     with (
         tempfile.TemporaryDirectory(prefix="cpc-bench-") as name,
         NodeProcess(Path(name, "chain")) as node,
-        ready(frames.batches(frame_count)) as url,
+        ready(frames.batches(FRAME_COUNT[size])) as url,
     ):
-        site = Path(name, "site")
-        make_site(site, ingest.CONFIG.format(node_url=node.url, source=url), node.genesis, False)
+        site = ingest.make_bench_site(Path(name, "site"), node, url, size)
         asyncio.run(ingest.run_site(site))
         reader = open_as_owner(site / CONFIG_NAME, None)
         try:
