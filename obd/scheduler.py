@@ -33,9 +33,9 @@ class Scheduler:
             if item.period_ms <= 0:
                 raise ValueError(f"{item.key}: a period of {item.period_ms} ms is not possible")
         self.items = items
-        # Spread over their periods, or everything slow would come at once, again and again.
-        count = max(len(items), 1)
-        self._due_ms = [now_ms + item.period_ms * place / count for place, item in enumerate(items)]
+        # Everything once, as soon as can be; who looks at a car wants to see all of it.
+        self._due_ms: list[float] = [now_ms for _ in items]
+        self._is_new = [True for _ in items]
         self.query_ms = 0.0
         """Average time of a query, as measured; 0 before the first."""
         self._items_per_query = 1.0
@@ -84,7 +84,12 @@ class Scheduler:
             companions.sort(key=lambda index: self._due_ms[index])
             chosen += companions[: count_max - 1]
         for index in chosen:
-            self._due_ms[index] += self.items[index].period_ms
+            step_ms = self.items[index].period_ms
+            if self._is_new[index]:
+                # Spread from then on, or everything slow would come at once, again and again.
+                step_ms *= 0.5 + 0.5 * index / len(self.items)
+                self._is_new[index] = False
+            self._due_ms[index] += step_ms
         return [self.items[index].key for index in chosen]
 
     def wait_ms(self, now_ms: float) -> "float | None":
