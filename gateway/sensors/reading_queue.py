@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.sensors.source import Batch, Gap, SourceStats
+from gateway.sensors.source import Batch, Clock, Gap, SourceStats
 
 QUEUE_READINGS = 1 << 16
 """Readings that may wait unless told otherwise."""
@@ -35,6 +35,8 @@ class ReadingQueue:
         self._last_ns = 0
         self._is_ended = False
         self._news = asyncio.Event()
+        self._plenty = asyncio.Event()
+        """A whole batch waits, or nothing more will come."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -57,6 +59,8 @@ class ReadingQueue:
             self.lost(FULL, len(values) - kept, taken_ns, taken_ns)
         self._last_ns = taken_ns
         self._news.set()
+        if len(self._values) >= min(BATCH_READINGS, self._readings_max):
+            self._plenty.set()
 
     def lost(self, reason: str, count: int, from_ns: int, to_ns: int) -> None:
         """So many readings are missing here; 0 when nobody can know how many."""
@@ -72,12 +76,29 @@ class ReadingQueue:
         """Nothing more will come; what waits can still be taken."""
         self._is_ended = True
         self._news.set()
+        self._plenty.set()
 
     async def wait(self) -> None:
         """Returns when there is something to take, or nothing will ever be."""
         while not self._values and not self._gaps and not self._is_ended:
             self._news.clear()
             await self._news.wait()
+
+    async def wait_for_batch(self, clock: Clock, seconds: float) -> None:
+        """Returns when there is something to take, and either so much later or when a whole batch waits."""
+        await self.wait()
+        if self._plenty.is_set():
+            # Lets other tasks run between batches, however many wait.
+            await asyncio.sleep(0)
+            return
+        nap = asyncio.ensure_future(clock.sleep(seconds))
+        plenty = asyncio.ensure_future(self._plenty.wait())
+        try:
+            await asyncio.wait((nap, plenty), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nap.cancel()
+            plenty.cancel()
+            await asyncio.gather(nap, plenty, return_exceptions=True)
 
     def take(self, readings_max: int = BATCH_READINGS) -> Batch | None:
         """Up to so many readings; None once everything is taken and the end was reached."""
@@ -90,6 +111,8 @@ class ReadingQueue:
             taken_ns = [self._taken.popleft() for _ in range(count)]
             values = [self._values.popleft() for _ in range(count)]
         batch = Batch(taken_ns, values)
+        if len(self._values) < min(BATCH_READINGS, self._readings_max) and not self._is_ended:
+            self._plenty.clear()
         first, self._delivered = self._delivered, self._delivered + count
         # A gap behind the last reading goes with it only when no reading waits behind the gap.
         end = self._delivered + (0 if self._values else 1)

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from gateway.sensors.reading_queue import BATCH_READINGS, QUEUE_READINGS, ReadingQueue
+from gateway.sensors.reading_queue import QUEUE_READINGS, ReadingQueue
 from gateway.sensors.serial_framing import (
     FRAME_LENGTH_MAX,
     CobsFramer,
@@ -102,9 +102,7 @@ class SerialSource(Source):
         task = asyncio.ensure_future(self._run(queue, self._closing))
         try:
             while True:
-                await queue.wait()
-                if len(queue) < BATCH_READINGS and not queue.is_ended:
-                    await self._clock.sleep(BATCH_S)
+                await queue.wait_for_batch(self._clock, BATCH_S)
                 batch = queue.take()
                 if batch is None:
                     # A bug in the task must reach whoever reads.

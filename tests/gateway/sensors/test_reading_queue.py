@@ -6,8 +6,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sensors.reading_queue import FULL, ReadingQueue
-from gateway.sensors.source import Batch, Gap, SourceStats
+from gateway.sensors.reading_queue import BATCH_READINGS, FULL, ReadingQueue
+from gateway.sensors.source import Batch, Clock, Gap, SourceStats
+from tests.gateway.sensors.clocks import FakeClock
 from tests.gateway.sensors.traces import join
 
 
@@ -93,6 +94,44 @@ def test_waiting_ends_with_a_reading_a_gap_or_the_end() -> None:
             await asyncio.wait_for(waiting, 20)
             queue.take()
         assert queue.take() is None
+
+    asyncio.run(story())
+
+
+async def never(seconds: float) -> None:
+    """A wait that somebody else must end."""
+    await asyncio.Event().wait()
+
+
+def test_a_whole_batch_is_not_kept_waiting() -> None:
+    async def story() -> None:
+        queue = ReadingQueue(SourceStats())
+        steps: list[Callable[[], None]] = [
+            lambda: queue.put(1, ["x"] * BATCH_READINGS),
+            lambda: queue.put(1, ["x"] * (BATCH_READINGS + 1)),
+            queue.end,
+        ]
+        for step in steps:
+            queue.put(1, ["first"])
+            waiting = asyncio.ensure_future(queue.wait_for_batch(Clock(sleep=never), 1))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            step()
+            await asyncio.wait_for(waiting, 20)
+            while (batch := queue.take()) is not None and batch.values:
+                pass
+
+    asyncio.run(story())
+
+
+def test_few_readings_wait_for_others_to_come() -> None:
+    async def story() -> None:
+        queue = ReadingQueue(SourceStats())
+        fake = FakeClock()
+        queue.put(1, ["x"])
+        await queue.wait_for_batch(fake.clock, 0.25)
+        assert fake.sleeps == [0.25]
 
     asyncio.run(story())
 
