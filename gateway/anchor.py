@@ -138,6 +138,8 @@ class Anchorer:
         self._account = Account()
         self._funding: bytes | None = None
         """Hash of the transfer that was asked for, until it is final."""
+        self._may_fund = True
+        """Nothing was asked about money since the account was looked at."""
 
     async def close(self) -> None:
         """Closes the connection to the node."""
@@ -159,7 +161,9 @@ class Anchorer:
                 f"of this chain is known to be final: wait until the node has caught up, or, {self._renewed}"
             )
         await self._follow(header.height)
-        self._account = self._light.confirm_account(self._key.public, answer.evidence)
+        with self._fork_advice():
+            self._account = self._light.confirm_account(self._key.public, answer.evidence)
+        self._may_fund = True
         return self._account
 
     async def evidence(self, upload: SpooledUpload) -> Settled:
@@ -280,6 +284,9 @@ class Anchorer:
 
     async def _fund(self, message: str) -> None:
         """Asks a development chain for play money, once a need; on any other chain somebody must pay."""
+        if not self._may_fund:
+            return
+        self._may_fund = False
         if self._funding is not None:
             status = (await self._client.get_transaction(self._funding)).status
             if status != "pending":

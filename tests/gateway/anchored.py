@@ -15,7 +15,7 @@ from aiohttp import web
 from chain_node.dev import DevNode, Treasury
 from chain_node.rpc import Dispatcher
 from chain_node.transaction import SUPPLY_UCPC
-from chain_node.wire import Anchor, Genesis, TransactionEvidence
+from chain_node.wire import Anchor, Genesis, Reason, TransactionEvidence
 from gateway.archive import Archive, evidence_name, manifest_name
 from gateway.evidence import anchor_of
 from gateway.manifest import Manifest
@@ -114,8 +114,9 @@ def anchored_archive(
     return Anchored(store, open_archive(store, name), chain)
 
 
-Lie = Callable[[str, dict[str, Any], dict[str, Any]], dict[str, Any] | None]
-"""(method, params, the honest answer with `result` or `error`) -> the answer given; None: none at all."""
+Answer = dict[str, Any]
+Lie = Callable[[str, dict[str, Any], Callable[[], Answer]], Answer | None]
+"""(method, params, what asks the honest node) -> the answer given; None: none at all."""
 
 
 class LabNode:
@@ -140,7 +141,7 @@ class LabNode:
         self.dev = DevNode.create_or_open(self.folder, port=0, block_period_ms=10)
         treasury = SigningKey(bytes.fromhex((self.folder / "treasury.key").read_text()))
         self.treasury = Treasury(self.dev.node, treasury)
-        self._dispatcher = Dispatcher(self.dev.node, self.treasury)
+        self.dispatcher = Dispatcher(self.dev.node, self.treasury)
 
     @property
     def genesis(self) -> Genesis:
@@ -196,11 +197,27 @@ class LabNode:
             return web.Response()
         if not self.is_idle and len(self.dev.node.pool):
             await self.produce()
-        data = self._dispatcher.dispatch(body)
+        answer = (self.lie or honest)(question["method"], question["params"], lambda: self._answer(body))
+        return web.Response(status=503) if answer is None else web.json_response(answer)
+
+    def _answer(self, body: bytes) -> Answer:
+        data = self.dispatcher.dispatch(body)
         assert data is not None
-        answer = json.loads(data)
-        if self.lie is not None:
-            answer = self.lie(question["method"], question["params"], answer)
-            if answer is None:
-                return web.Response(status=503)
-        return web.json_response(answer)
+        answer: Answer = json.loads(data)
+        return answer
+
+
+def honest(method: str, params: dict[str, Any], ask: Callable[[], Answer]) -> Answer:
+    """No lie."""
+    return ask()
+
+
+def answering(method: str, answer: Answer | None) -> Lie:
+    """One method is not asked at all, and answered like that."""
+    return lambda got, params, ask: answer if got == method else ask()
+
+
+def refusal(reason: Reason, message: str = "the node's own words") -> Answer:
+    """A node's answer to a transaction that it does not take."""
+    error = {"code": -32000, "message": message, "data": {"reason": reason.label}}
+    return {"jsonrpc": "2.0", "id": 1, "error": error}

@@ -1,0 +1,560 @@
+"""From the spool to store and chain: crashes at every step, stores and nodes that fail, lie, or are away."""
+
+import asyncio
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chain_node.wire import Anchor, Reason, Transaction
+from gateway.archive import evidence_name
+from gateway.disk import DiskFull
+from gateway.errors import StoreFull
+from gateway.evidence import anchor_of, check, decode_evidence
+from gateway.store import LocalStore
+from gateway.uploader import ANCHOR_COUNT_MAX, RETRY_MS_MAX
+from tests.gateway.anchored import LabNode, answering, refusal
+from tests.gateway.telemetry import NOON_NS, OWNER, can_batch, open_archive, open_pipeline, read_all
+from tests.gateway.uploading import Half, half_of
+
+HOUR_NS = 3_600 * 10**9
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(story())
+
+
+def assert_all_anchored(half: Half, count: int, name: str = "can0") -> None:
+    """So many uploads are proven, once each and in order, and nothing is left in the spool."""
+    archive = open_archive(half.store, name)
+    assert archive.upload_indexes() == list(range(count))
+    heights = []
+    for index in range(count):
+        evidence = decode_evidence(archive.evidence(index) or b"")
+        check(evidence, OWNER.public, half.node.genesis, anchor_of(archive.manifest(index)))
+        heights.append((evidence.link.header.height, evidence.proof.index))
+    assert heights == sorted(heights)
+    assert half.spool.uploads() == []
+    counts = half.spool.counts()
+    assert (counts.records, counts.segments, counts.uploads) == (0, 0, 0)
+
+
+def anchors_on(node: LabNode) -> Counter[int]:
+    """How many transactions had each upload's anchor as their effect."""
+    storage = node.dev.node.storage
+    applied: Counter[int] = Counter()
+    for height in range(1, node.height + 1):
+        block = storage.block(height)
+        assert block is not None
+        for data, receipt in zip(block.transactions, block.receipts, strict=True):
+            body = Transaction.decode(data).body
+            if receipt.reason is Reason.APPLIED and isinstance(body, Anchor):
+                applied[body.upload] += 1
+    return applied
+
+
+def test_what_was_taken_in_is_stored_anchored_and_forgotten(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(20)
+            await half.passes()
+            assert half.uploader.anchored_count == 4
+            assert_all_anchored(half, 4)
+            records = read_all(open_archive(half.store))
+            assert [record.taken_ns for record in records] == can_batch(200, step_ns=100_000_000).taken_ns
+
+    run(story)
+
+
+def test_uploads_wait_for_their_segments_unless_flushed(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(15)
+            await half.reopen()
+            half.uploader._upload_segments = {stream.stream_id: 2 for stream in half.spool.streams()}
+            await half.passes()
+            assert half.uploader.anchored_count == 1
+            assert half.spool.counts().segments == 1
+            half.uploader.flush()
+            await half.passes()
+            assert_all_anchored(half, 2)
+
+    run(story)
+
+
+def test_many_uploads_go_through_the_window_in_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            count = 2 * ANCHOR_COUNT_MAX + 3
+            half.take_in(5 * count)
+            # A pass that has brought a whole window through has not seen the end.
+            await half.passes()
+            assert half.uploader.anchored_count == count
+            assert_all_anchored(half, count)
+
+    run(story)
+
+
+def test_several_streams_share_the_nonces(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            for second in range(0, 20, 5):
+                for name in ("can0", "can1", "can2"):
+                    half.take_in(5, name, NOON_NS + second * 10**9)
+            await half.passes()
+            for name in ("can0", "can1", "can2"):
+                assert_all_anchored(half, 4, name)
+
+    run(story)
+
+
+# --------------------------------------------------------------------- crashes
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def crash_at(half: Half, step: int) -> None:
+    """Ends the process before the `step`-th use of spool, store or node from now on."""
+    left = step
+
+    def before(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Crash
+
+    half.threads.before = before
+    client, call = half.anchorer._client, half.anchorer._client._call
+
+    async def counted(method: str, params: dict[str, object]) -> Any:
+        before(None)
+        answer = await call(method, params)
+        # And after it, when the node has done what it was asked and nobody knows.
+        before(None)
+        return answer
+
+    client._call = counted  # type: ignore[method-assign]  # the one place that all calls go through
+
+
+def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    async def prepare() -> None:
+        async with half_of(tmp_path / "fresh") as half:
+            half.take_in(10)
+
+    async def story(folder: Path, step: int, is_pool_lost: bool) -> bool:
+        async with half_of(folder) as half:
+            half.uploader.flush()
+            crash_at(half, step)
+            is_crashed = False
+            try:
+                await half.passes()
+            except Crash:
+                is_crashed = True
+            half.threads.before = lambda work: None
+            if is_pool_lost:
+                await half.node.restart()
+            await half.reopen()
+            half.uploader.flush()
+            await half.passes()
+            assert_all_anchored(half, 2)
+            assert anchors_on(half.node) == {0: 1, 1: 1}
+            assert len(read_all(open_archive(half.store))) == 100
+            return is_crashed
+
+    asyncio.run(prepare())
+    # Not at every step with a node that forgets as well, for the sake of time.
+    for is_pool_lost, stride in ((False, 1), (True, 5)):
+        for step in range(0, 1_000, stride):
+            folder = tmp_path / "tried"
+            shutil.copytree(tmp_path / "fresh", folder)
+            is_crashed = asyncio.run(story(folder, step, is_pool_lost))
+            shutil.rmtree(folder)
+            if not is_crashed:
+                break
+        # The steps of two uploads from the segments on; fewer would mean that the test lost its grip.
+        assert step > 40
+
+
+def test_crashes_again_and_again_end_well(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(20)
+            for step in range(1, 60):
+                half.uploader.flush()
+                crash_at(half, step)
+                try:
+                    await half.passes()
+                except Crash:
+                    await half.reopen()
+                else:
+                    break
+            half.threads.before = lambda work: None
+            await half.reopen()
+            await half.passes()
+            assert_all_anchored(half, 4)
+            assert anchors_on(half.node) == dict.fromkeys(range(4), 1)
+
+    run(story)
+
+
+# ------------------------------------------------------------------ bad stores
+
+
+class LyingStore(LocalStore):
+    """Does to what it is given whatever the test wants."""
+
+    keeps: Callable[[Mapping[bytes, bytes]], Mapping[bytes, bytes]] = staticmethod(lambda chunks: chunks)
+    keeps_names = True
+    is_full = False
+    gives: Callable[[bytes], bytes] = staticmethod(lambda data: data)
+
+    def put(self, chunks: Mapping[bytes, bytes]) -> None:
+        if self.is_full:
+            raise StoreFull("this store has no room")
+        super().put(self.keeps(chunks))
+
+    def put_named(self, name: str, data: bytes) -> None:
+        if self.keeps_names:
+            super().put_named(name, data)
+
+    def read(self, chunk_id: bytes) -> bytes:
+        return self.gives(super().read(chunk_id))
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:50] + bytes([data[50] ^ 1]) + data[51:]
+
+
+@pytest.mark.parametrize(
+    ("lie", "value", "says"),
+    [
+        ("keeps", lambda chunks: {}, "is not in"),
+        ("keeps", lambda chunks: dict(list(chunks.items())[:-1]), "is not in"),
+        ("gives", flipped, "is altered"),
+        ("gives", lambda data: data[:-1], "is altered"),
+        ("is_full", True, "this store has no room"),
+        ("keeps_names", False, "and does not give it back"),
+    ],
+    ids=["keeps nothing", "keeps some", "flips a bit", "cuts", "is full", "keeps no names"],
+)
+def test_a_store_that_lies_gets_nothing_forgotten(
+    tmp_path: Path, lie: str, value: Any, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.store_class = LyingStore
+            half.take_in(10)
+            await half.reopen()
+            setattr(half.store, lie, value)
+            for _ in range(5):
+                assert not await half.uploader.run_once()
+            assert half.uploader.anchored_count == 0
+            assert half.spool.counts().segments == 2
+            (text,) = [record.getMessage() for record in caplog.records]
+            assert says in text
+            # Repaired, it gets everything that it should have.
+            half.store_class = LocalStore
+            await half.reopen()
+            await half.passes()
+            assert_all_anchored(half, 2)
+            assert len(read_all(open_archive(half.store))) == 100
+
+    run(story)
+
+
+def test_a_store_that_was_full_goes_on_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.store_class = LyingStore
+            half.take_in(10)
+            await half.reopen()
+            assert isinstance(half.store, LyingStore)
+            half.store.is_full = True
+            for _ in range(3):
+                await half.uploader.run_once()
+                half.hours.now_ns += 30 * 10**9
+            half.store.is_full = False
+            await half.passes()
+            assert_all_anchored(half, 2)
+            assert [
+                record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+            ] == [
+                "store: this store has no room; the spool keeps what waits",
+                "store: works again, after 1 min 30 s",
+            ]
+
+    run(story)
+
+
+def test_a_full_disk_in_the_spool_is_trouble_that_passes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(10)
+            path = half.folder / "spool.db"
+
+            def full(_: object) -> None:
+                raise DiskFull(path)
+
+            # Before any of the steps; `crash_at` proves that each may be repeated.
+            half.threads.before = full
+            assert not await half.uploader.run_once()
+            assert "the disk is full" in caplog.text
+            half.threads.before = lambda work: None
+            await half.passes()
+            assert_all_anchored(half, 2)
+
+    run(story)
+
+
+def test_a_bug_is_not_taken_for_trouble(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+
+            def bug(_: object) -> None:
+                raise ZeroDivisionError
+
+            half.threads.before = bug
+            with pytest.raises(ZeroDivisionError):
+                await half.uploader.run_once()
+
+    run(story)
+
+
+def test_a_chunk_that_the_disk_has_altered_is_told_and_holds_nobody_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(10)
+            database = half.spool._database
+            database.execute("UPDATE chunk SET body = zeroblob(length(body)) WHERE rowid = 1")
+            await half.passes()
+            assert "was damaged on the disk before it could be stored" in caplog.text
+            archive = open_archive(half.store)
+            assert archive.evidence(0) is not None
+            assert archive.evidence(1) is not None
+
+    run(story)
+
+
+# ---------------------------------------------------------------- nodes away
+
+
+def test_a_node_that_is_away_for_hours_costs_little_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.node.is_away = True
+            hours, start_ns = half.hours, half.hours.now_ns
+            fed = 0
+
+            def on_nap() -> None:
+                nonlocal fed
+                gone_ns = hours.now_ns - start_ns
+                if fed < 30 and gone_ns > fed * 200 * 10**9:
+                    # Five seconds of records every 200 s, all through the outage.
+                    half.take_in(5, from_ns=NOON_NS + fed * 5 * 10**9)
+                    half.uploader.wake()
+                    fed += 1
+                if gone_ns > 5 * HOUR_NS:
+                    half.node.is_away = False
+
+            hours.on_nap = on_nap
+            half.take_in(5, "first")
+            task = asyncio.create_task(half.uploader.run())
+            await half.uploader.wait_idle()
+            task.cancel()
+            assert fed == 30
+            assert_all_anchored(half, 30)
+            assert_all_anchored(half, 1, "first")
+            tries = half.node.calls[: half.node.calls.index("headers")]
+            # No busy loop: a try every half minute, apart from the first few.
+            assert len(tries) <= 5 * HOUR_NS // (RETRY_MS_MAX * 10**6) + 10
+            said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+            # No flood: once an hour, and once when it is over.
+            assert len(said) <= 7
+            assert said[-1].startswith("anchor: works again, after 5 h 0 min")
+            assert all("the spool keeps what waits" in text for text in said[:-1])
+
+    run(story)
+
+
+def test_a_node_that_takes_anchors_and_makes_none_final_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(5)
+            await half.uploader.run_once()
+            half.node.is_idle = True
+            for _ in range(10):
+                assert not await half.uploader.run_once()
+                half.hours.now_ns += 120 * 10**9
+            (text,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+            assert text.startswith("anchor: the node answers, and yet upload 0 of stream")
+            half.node.is_idle = False
+            await half.passes()
+            assert_all_anchored(half, 1)
+
+    run(story)
+
+
+def test_one_stream_that_is_refused_for_good_holds_no_other_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(10)
+            await half.passes()
+            await half.close()
+            # The gateway's folder is lost but for its key, and it begins anew with other records.
+            for file in [half.folder / "spool.db", *(half.folder / "store").glob("store.db*")]:
+                file.unlink()
+            half._open()
+            half.take_in(10, from_ns=NOON_NS + 10**9)
+            half.take_in(20, "can1")
+            await half.passes()
+            assert_streams(half, refused=2)
+            text = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+            assert len(text) == 2
+            assert all("give the stream a new name" in each for each in text)
+            # Also after a restart, when all is asked again.
+            await half.reopen()
+            half.take_in(10, "can1", NOON_NS + 60 * 10**9)
+            await half.passes()
+            assert open_archive(half.store, "can1").upload_indexes() == list(range(6))
+            assert half.spool.counts().uploads == 2
+
+    def assert_streams(half: Half, refused: int) -> None:
+        assert half.spool.counts().uploads == refused
+        archive = open_archive(half.store, "can1")
+        assert all(archive.evidence(index) for index in range(4))
+
+    run(story)
+
+
+def test_a_node_that_lies_about_one_refusal_does_no_lasting_harm(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(10)
+            half.node.lie = answering("tx_submit", refusal(Reason.ANCHOR_CONFLICT))
+            for _ in range(3):
+                assert not await half.uploader.run_once()
+            half.node.lie = None
+            await half.passes()
+            assert_all_anchored(half, 2)
+
+    run(story)
+
+
+# --------------------------------------------------------------- run, idle, wake
+
+
+def test_a_useless_node_is_told_of_before_there_is_anything_to_anchor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half, LabNode(tmp_path / "other") as other:
+            half.anchorer._client.url = other.url
+            task = asyncio.create_task(half.uploader.run())
+            await half.uploader.wait_idle()
+            task.cancel()
+            (text,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+            assert text.startswith(f"anchor: node {other.url} is of another chain")
+
+    run(story)
+
+
+def test_idle_comes_only_after_a_pass_that_saw_the_flush(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.take_in(5)
+            await half.reopen()
+            half.uploader._upload_segments = {stream.stream_id: 9 for stream in half.spool.streams()}
+            task = asyncio.create_task(half.uploader.run())
+            await half.uploader.wait_idle()
+            assert half.uploader.anchored_count == 0
+            half.uploader.flush()
+            await half.uploader.wait_idle()
+            assert half.uploader.anchored_count == 1
+            # What comes after an idle moment ends it.
+            half.take_in(5, from_ns=NOON_NS + 60 * 10**9)
+            half.uploader.wake()
+            await half.uploader.wait_idle()
+            assert half.uploader.anchored_count == 2
+            task.cancel()
+
+    run(story)
+
+
+def test_a_wake_during_a_pass_is_not_lost(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            was_fed = False
+
+            def feed(_: object) -> None:
+                nonlocal was_fed
+                if not was_fed and half.node.calls:
+                    # Behind the look at what is sealed, and before the pass ends.
+                    was_fed = True
+                    half.threads.before = lambda work: None
+                    half.take_in(5, from_ns=NOON_NS + 60 * 10**9)
+                    half.uploader.wake()
+
+            half.take_in(5)
+            half.threads.before = feed
+            task = asyncio.create_task(half.uploader.run())
+            await half.uploader.wait_idle()
+            task.cancel()
+            assert was_fed
+            assert half.uploader.anchored_count == 2
+
+    run(story)
+
+
+def test_a_flush_during_a_long_back_off_is_not_waited_for(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            half.node.is_away = True
+            half.take_in(5)
+            start_ns = half.hours.now_ns
+            flushed_ns = 0
+
+            def on_nap() -> None:
+                nonlocal flushed_ns
+                if half.hours.now_ns - start_ns > HOUR_NS and half.node.is_away:
+                    half.node.is_away = False
+                    flushed_ns = half.hours.now_ns
+                    half.uploader.flush()
+
+            half.hours.on_nap = on_nap
+            task = asyncio.create_task(half.uploader.run())
+            await half.uploader.wait_idle()
+            task.cancel()
+            assert_all_anchored(half, 1)
+            assert half.hours.now_ns - flushed_ns < 10 * 10**9
+
+    run(story)
+
+
+def test_a_stream_that_left_the_configuration_is_uploaded_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with half_of(tmp_path) as half:
+            pipeline = open_pipeline(half.spool, "gone")
+            pipeline.accept(can_batch(10), 0)
+            pipeline.flush()
+            await half.passes()
+            assert half.store.get_named(evidence_name(pipeline.row.stream_id, 0)) is not None
+
+    run(story)
