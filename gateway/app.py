@@ -34,7 +34,8 @@ from gateway.disk import Disk, disk_error
 from gateway.errors import GatewayBusy, SpoolFull
 from gateway.pipeline import StreamPipeline, pieces, unfinished_pipelines
 from gateway.resume import resume_stream
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceError, open_source
+from gateway.sensors.schemes import open_source
+from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceError
 from gateway.site import stream_keys
 from gateway.spool import Spool
 from gateway.store import LocalStore

@@ -29,7 +29,7 @@ from gateway.crypto.key_file import GatewayKey, create_gateway_key, load_gateway
 from gateway.database import open_database
 from gateway.disk import Disk
 from gateway.errors import NotRunYet
-from gateway.sensors.source import parse_url
+from gateway.sensors.schemes import parse_url
 from gateway.spool_rows import SCHEMA, SCHEMA_VERSION, SpoolCounts, read_counts, read_streams
 from gateway.store import LocalStore
 from puf.did import did_key

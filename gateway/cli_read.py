@@ -34,7 +34,8 @@ from gateway.crypto.key_file import load_gateway_key
 from gateway.disk import PART_SUFFIX, disk_error
 from gateway.record import Record
 from gateway.sensors.dbc import DbcDecoder
-from gateway.sensors.source import Gap, open_source
+from gateway.sensors.schemes import open_source
+from gateway.sensors.source import Gap
 from gateway.site import Reader, open_as_owner, open_as_reader, stream_of
 from gateway.tail import Tail
 from obd.can_frame import CanFrame

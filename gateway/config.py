@@ -22,7 +22,7 @@ from gateway.config_lines import KeyPath, Position, key_positions
 from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
 from gateway.crypto.slot import SLOT_MS_MIN
 from gateway.errors import GatewayError
-from gateway.sensors.source import parse_url
+from gateway.sensors.schemes import parse_url
 
 SIZE_MAX = 1 << 20
 """Bytes of a configuration file; a larger file is something else."""

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config_units import UNIT_NAMES, unit_of, whole_number
-from gateway.sensors.source import BadSourceUrl, parse_url
+from gateway.sensors.schemes import parse_url
+from gateway.sensors.source import BadSourceUrl
 
 Checker = Callable[[Any, str], Any]
 """(raw value, key) -> value to keep; raises Refused."""

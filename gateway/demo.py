@@ -43,7 +43,8 @@ from gateway.disk import Disk
 from gateway.proof import collect
 from gateway.record import Record, RecordName
 from gateway.sensors.dbc import DbcDecoder
-from gateway.sensors.source import MissingExtra, open_source
+from gateway.sensors.schemes import open_source
+from gateway.sensors.source import MissingExtra
 from gateway.site import Reader, open_as_owner, open_as_reader, stream_keys
 from gateway.tail import Tail
 from obd.can_frame import CanFrame

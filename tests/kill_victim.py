@@ -21,7 +21,8 @@ from gateway.app import GatewayApp
 from gateway.cli_gateway import CONFIG_NAME
 from gateway.config import load
 from gateway.crypto.key_file import load_gateway_key
-from gateway.sensors.source import SCHEMES, Batch, Clock, Source, SourceUrl
+from gateway.sensors.schemes import SCHEMES
+from gateway.sensors.source import Batch, Clock, Source, SourceUrl
 from tests.bench.frames import frames_digest
 
 ANCHOR_TIMEOUT_MS = 60_000

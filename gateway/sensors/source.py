@@ -1,8 +1,8 @@
-"""What every source of records is, and the one string that opens it.
+"""What every source of records is.
 
 Runs on CPython.  A source yields batches of samples in the order they were taken; what it lost on
 the way is a gap at its place in the batch, never silence.  Who reads it calls `acknowledge` once a
-batch is durable.  Kinds of sources are rows of `SCHEMES`; their modules load when first opened.
+batch is durable.  The one string that opens a source is in `gateway.sensors.schemes`.
 
     SourceError            everything a source raises
     |- BadSourceUrl        the string that should open it is wrong
@@ -20,7 +20,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
 NOTES_MAX = 100
 """Notes a source keeps; the rest is counted."""
@@ -216,87 +215,3 @@ class SourceUrl:
                 f"speed={value}: allowed are max, or a factor from 0.001 to 1000000 (1 is real time)"
             )
         return factor
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """One kind of source: a row of `SCHEMES`."""
-
-    opener: Callable[[SourceUrl, str, Clock], Source]
-    """Called with the URL, the source's name and the clock."""
-    example: str
-    """A URL that opens one."""
-    options: tuple[str, ...] = ()
-    """Options it knows; others are refused before the opener is called."""
-
-
-# The openers import late: python-can takes longer to load than the rest of the gateway.
-def _open_can_bus(url: SourceUrl, name: str, clock: Clock) -> Source:
-    from gateway.sensors.can_bus import open_can_bus
-
-    return open_can_bus(url, name, clock)
-
-
-def _open_can_replay(url: SourceUrl, name: str, clock: Clock) -> Source:
-    from gateway.sensors.can_replay import open_can_replay
-
-    return open_can_replay(url, name, clock)
-
-
-def _open_can_simulated(url: SourceUrl, name: str, clock: Clock) -> Source:
-    from gateway.sensors.can_simulated import open_can_simulated
-
-    return open_can_simulated(url, name, clock)
-
-
-SCHEMES: dict[str, Scheme] = {
-    "can": Scheme(_open_can_bus, "can:can0", ("bitrate", "fd", "queue", "wait")),
-    "can+virtual": Scheme(_open_can_bus, "can+virtual:bench", ("queue", "wait")),
-    "can+udp": Scheme(
-        _open_can_bus, "can+udp:239.74.163.2?port=43113", ("fd", "hop_limit", "port", "queue", "wait")
-    ),
-    "replay": Scheme(_open_can_replay, "replay:trip.trc?speed=max", ("channel", "loop", "speed", "start")),
-    "sim": Scheme(
-        _open_can_simulated, "sim:car?rate_hz=1000&seed=1", ("rate_hz", "seconds", "seed", "speed")
-    ),
-}
-"""Kinds of sources by the word before the colon."""
-
-
-def parse_url(text: str) -> tuple[SourceUrl, Scheme]:
-    """`text` taken apart, and the row of `SCHEMES` it names.  Raises BadSourceUrl."""
-    word, colon, rest = text.partition(":")
-    scheme = SCHEMES.get(word)
-    if not colon or scheme is None:
-        raise BadSourceUrl(
-            text,
-            f"unknown kind {word!r}; known are {', '.join(SCHEMES)}; for example: {SCHEMES['can'].example}",
-        )
-    # The last question mark, so that a file with one in its name can be written with one behind it.
-    target, mark, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
-    if not target:
-        raise BadSourceUrl(text, f"nothing behind {word}: ; for example: {scheme.example}")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if mark and query else []
-    except ValueError:
-        raise BadSourceUrl(
-            text, f"options are written name=value, joined by &; for example: {scheme.example}"
-        ) from None
-    options: dict[str, str] = {}
-    for option, value in pairs:
-        if option not in scheme.options:
-            raise BadSourceUrl(
-                text,
-                f"unknown option {option!r}; {word}: knows {', '.join(scheme.options) or 'none'}; "
-                f"for example: {scheme.example}",
-            )
-        if option in options:
-            raise BadSourceUrl(text, f"option {option!r} is given twice")
-        options[option] = value
-    return SourceUrl(text, target, options), scheme
-
-
-def open_source(url: str, *, name: str, clock: Clock = SYSTEM_CLOCK) -> Source:
-    """The source that `url` names.  Raises SourceError; the message lists what is allowed."""
-    parsed, scheme = parse_url(url)
-    return scheme.opener(parsed, name, clock)

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from gateway.sensors.source import SCHEMES, Batch, Clock, Scheme, Source, SourceUrl
+from gateway.sensors.schemes import SCHEMES, Scheme
+from gateway.sensors.source import Batch, Clock, Source, SourceUrl
 
 SCHEME = "ready"
 

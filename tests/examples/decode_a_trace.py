@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gateway.sensors.dbc import DbcDecoder
-from gateway.sensors.source import open_source
+from gateway.sensors.schemes import open_source
 
 
 async def main(url: str, dbc: Path) -> None:

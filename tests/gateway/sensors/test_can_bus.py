@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from gateway.sensors.can_bus import BATCH_FRAMES, BATCH_MS, GATHER_MS, Bridge, CanBusSource
 from gateway.sensors.can_ports import Arrivals, Port
+from gateway.sensors.schemes import open_source
 from gateway.sensors.source import (
     Batch,
     Gap,
     SourceError,
     SourceStats,
     SourceUnavailable,
-    open_source,
 )
 from obd.can_frame import CanFrame
 from tests.gateway.sensors.clocks import START_NS, FakeClock

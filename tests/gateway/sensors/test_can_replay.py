@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sensors.can_replay import FRAMES_MAX, WINDOW_NS, split
-from gateway.sensors.source import Batch, Gap, Source, SourceUnavailable, open_source
+from gateway.sensors.schemes import open_source
+from gateway.sensors.source import Batch, Gap, Source, SourceUnavailable
 from obd.can_frame import CanFrame
 from tests.gateway.sensors.clocks import START_NS, FakeClock
 from tests.gateway.sensors.traces import join, recorded

@@ -22,7 +22,8 @@ from gateway.sensors.car_model import (
     Car,
 )
 from gateway.sensors.dbc import DbcDecoder
-from gateway.sensors.source import Batch, Source, open_source
+from gateway.sensors.schemes import open_source
+from gateway.sensors.source import Batch, Source
 from obd.can_frame import CanFrame, fault
 from tests.gateway.sensors.clocks import START_NS, FakeClock
 from tests.gateway.sensors.traces import join

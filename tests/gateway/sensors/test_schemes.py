@@ -4,19 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sensors import source as module
+from gateway.sensors import schemes as module
+from gateway.sensors.schemes import Scheme, open_source, parse_url
 from gateway.sensors.source import (
     NOTES_MAX,
     BadSourceUrl,
     Clock,
-    Scheme,
     Source,
     SourceError,
     SourceStats,
     SourceUnavailable,
     SourceUrl,
-    open_source,
-    parse_url,
 )
 
 
