@@ -383,7 +383,10 @@ def _checked_segment(row: int, summary: Any) -> SegmentEntry:
     try:
         return decode_segment(summary)
     except DecodeError as error:
-        raise SpoolError(f"segment {row} in the spool does not decode: the disk has altered it") from error
+        raise SpoolError(
+            f"segment {row} in the spool does not decode: the disk has altered it; replace the disk, or move "
+            "the spool away to go on without what is in it"
+        ) from error
 
 
 def _fitting(rows: Rows) -> list[int]:

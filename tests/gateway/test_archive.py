@@ -175,6 +175,11 @@ class TestTime:
         assert [(record.name.seq, record.taken_ns, record.value) for record in records] == want
         assert report == ReadReport()
 
+    def test_the_beginning_is_in_the_range_and_the_end_is_not(self, truth: LocalStore) -> None:
+        start_ns = slot_start_ns(slot_of(NOON_NS, SLOT_MS), SLOT_MS)
+        records, _ = read(open_archive(truth), start_ns + SECOND_NS // 5, start_ns + SECOND_NS // 2)
+        assert seqs(records) == [2, 3, 4]
+
     def test_a_gap_is_seen_from_every_moment_that_it_spans(self, tmp_path: Path) -> None:
         """The bus was gone for ten minutes; who asks for one of them must learn why there is nothing."""
         gap = Gap("bus off", 0, NOON_NS, NOON_NS + 600 * SECOND_NS)

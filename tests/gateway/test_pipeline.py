@@ -396,6 +396,7 @@ class TestConfiguration:
         spool.close()
         spool = open_spool(tmp_path)
         live = open_pipeline(spool)
+        live.accept(can_batch(1), 0)
         (old,) = unfinished_pipelines(spool, stream_keys, {live.row.stream_id}, 0)
         assert (old.name, old.kind) == ("gone", "reading")
         drain(spool, store)

@@ -158,6 +158,15 @@ class TestStories:
         machine.add(Samples(1, 0, [taken_ns], can_batch(1).values), 0)
         return machine.flush()
 
+    def test_a_boot_ends_a_block_though_the_numbers_seem_to_run_on(self) -> None:
+        machine = new()
+        machine.add(numbered(can_batch(3), boot=1), 0)
+        machine.add(numbered(can_batch(2), boot=2, first_seq=3), 0)
+        assert [(block.samples.boot, len(block.samples)) for block in blocks_of(machine.flush())] == [
+            (1, 3),
+            (2, 2),
+        ]
+
     def test_a_gap_lies_in_the_block_of_the_frame_that_follows_it(self) -> None:
         batch = can_batch(4, START_NS, step_ns=500_000_000)
         gap = Gap("lost", 3, START_NS, START_NS + 1)
