@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from tests.bench import chain, ingest, memory, proving, sealing, traces
+from tests.bench import chain, ingest, memory, proving, sealing, serial_lines, traces
 from tests.bench.measure import FULL, TINY, Row, table
 
 BENCHES: dict[str, Callable[[str], list[Row]]] = {
@@ -21,6 +21,7 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "ledger": chain.bench_ledger,
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
+    "serial": serial_lines.bench_lines,
     "memory": memory.bench_memory,
 }
 
