@@ -52,7 +52,7 @@ class CanClient:
         self.failures: list[str] = []
         """ISO-TP results of the last query that were none to be glad of."""
         self._size_max = size_max
-        self._query = Query(b"", None, 0, 0)
+        self._query = Query(b"", None, 0, 0, 0)
         self._is_wide = False
         self._channels: list[IsoTp] = []
         self._answers: list[Answer] = []

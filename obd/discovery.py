@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from obd import services
 from obd.dtc import parse_dtcs
 from obd.errors import NegativeResponse, NoAnswer, ResponseError
-from obd.pids import SUPPORT_PIDS, Value, decode, split, supported
+from obd.pids import SUPPORT_PIDS, Value, decode, size_of, split, supported
 from obd.query import (
     ANSWERED,
     BUS_FAULT,
@@ -39,6 +39,8 @@ TRIES = 3
 """A disturbed question is asked so often."""
 CLEAR_TIMEOUT_MS = 5_000
 """Clearing writes to the ECU's memory, which takes its time."""
+SHORT_BYTES = 6
+"""PIDs and their data that go into one CAN frame beside the service."""
 _WORTH_ANOTHER_TRY = (BUS_FAULT, DAMAGED, INTERRUPTED, PENDING)
 
 
@@ -68,6 +70,10 @@ class Car:
         found = {pid for pids in self.ecus.values() for pid in pids}
         return sorted(found - set(SUPPORT_PIDS))
 
+    def owners(self, pid: int) -> list[int]:
+        """The ECUs that answer a PID."""
+        return [ecu for ecu, pids in self.ecus.items() if pid in pids]
+
     def ecus_with(self, pid: int) -> int:
         """How many ECUs answer a PID."""
         return sum(pid in pids for pids in self.ecus.values())
@@ -95,9 +101,8 @@ class TroubleCodes:
     """Refusals and damaged answers, for a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A value of one ECU."""
+class Reading(NamedTuple):
+    """A PID of one ECU.  A tuple, since one is made for every answer."""
 
     ecu: int
     pid: int
@@ -128,7 +133,7 @@ def discover() -> Conversation[Car]:
         if base and not any(base in pids for pids in car.ecus.values()):
             break
         count = car.ecus_with(base) if base else 0
-        answers = yield from ask(query(services.request_current([base]), None, count))
+        answers = yield from ask(query(services.request_current([base]), None, count, count))
         for answer in answers:
             try:
                 body = services.payload(answer.data, services.CURRENT_DATA)
@@ -154,8 +159,13 @@ def _parts(answer: Answer) -> list[tuple[int, bytes]]:
 
 def request_for(car: Car, pids: list[int]) -> Query:
     """Service 01 for these PIDs, with as much as is known of who will answer."""
-    count = car.ecus_with(pids[0]) if len(pids) == 1 else 0
-    return query(services.request_current(pids), None, count)
+    if len(pids) == 1:
+        count = car.ecus_with(pids[0])
+    else:
+        owners = {tuple(car.owners(pid)) for pid in pids}
+        count = 1 if len(owners) == 1 and len(next(iter(owners))) == 1 else 0
+    is_short = sum(1 + size_of(pid) for pid in pids) <= SHORT_BYTES
+    return query(services.request_current(pids), None, count, count if is_short else 0)
 
 
 def readings_of(answers: Iterable[Answer]) -> tuple[list[Reading], list[str]]:

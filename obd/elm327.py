@@ -15,6 +15,7 @@ from obd.action import Action
 from obd.elm327_text import CAN_11, CAN_29, guess_shape, is_hex, read_lines
 from obd.errors import NotReady
 from obd.query import (
+    ANSWERED,
     BUS_FAULT,
     DAMAGED,
     EVERYBODY_11_BIT,
@@ -48,6 +49,9 @@ REPEATS_MAX = 1
 BUFFER_MAX = 16_384
 """Bytes without a prompt: no adapter says so much, so it is not one."""
 
+ENCODED_MAX = 64
+"""Commands kept; a device has no room for many."""
+
 _PROMPT = b">"
 _RESYNC_COMMAND = b"ATE0\r"
 # Which word means what; the first that is found in a line decides.
@@ -68,7 +72,7 @@ _PROBLEMS = (
     ("ERR", INTERRUPTED),
     ("?", NOT_UNDERSTOOD),
 )
-_NO_QUERY = Query(b"", None, 0, 0)
+_NO_QUERY = Query(b"", None, 0, 0, 0)
 _IN_ANSWERS = (NO_DATA, DAMAGED)
 """Problems beside which answers of other ECUs are still good."""
 
@@ -120,6 +124,10 @@ class Elm327:
         """What goes before the query, first first."""
         self._command = b""
         self._query = _NO_QUERY
+        self._encoded: dict[tuple[bytes, int], bytes] = {}
+        """Commands of queries asked before."""
+        self._is_plain = False
+        """An answer may be taken the short way: all that is to be learnt about the adapter is known."""
         self._target: Target | None = None
         self._is_odd_target = False
         self._has_count = False
@@ -184,6 +192,11 @@ class Elm327:
             return []
         if self.state == RESYNC:
             return self._on_resync(buffer, now_ms)
+        if self._is_plain and buffer[-1:] == _PROMPT:
+            answers = self._plain_answers(buffer)
+            if answers is not None:
+                self._buffer = b""
+                return self._finish(Outcome(ANSWERED, answers, ""))
         end = buffer.find(_PROMPT)
         if end < 0:
             self._buffer = buffer
@@ -226,6 +239,7 @@ class Elm327:
 
     def _resync(self, after: str, now_ms: int) -> list[Action]:
         self._after = after
+        self._is_plain = False
         self._resyncs = 0
         self.state = RESYNC
         return self._try_resync(now_ms)
@@ -341,15 +355,43 @@ class Elm327:
 
     def _send_query(self, now_ms: int) -> list[Action]:
         query = self._query
-        text = query.data.hex().upper()
-        self._has_count = 0 < query.answer_count < 16 and self.takes_count is not False
-        if self._has_count:
-            text += f"{query.answer_count:X}"
-        self._command = text.encode() + b"\r"
+        self._has_count = 0 < query.frame_count < 16 and self.takes_count is not False
+        key = (query.data, query.frame_count if self._has_count else 0)
+        command = self._encoded.get(key)
+        if command is None:
+            text = query.data.hex().upper() + (f"{query.frame_count:X}" if self._has_count else "")
+            if len(self._encoded) >= ENCODED_MAX:
+                self._encoded.clear()
+            command = self._encoded[key] = text.encode() + b"\r"
+        self._command = command
         self.state = ASKING
+        self._is_plain = (
+            (self.shape == CAN_11 or self.shape == CAN_29)
+            and self.protocol != ""
+            and (not self._has_count or self.takes_count is True)
+        )
         usual_ms = QUERY_TIMEOUT_MS if self.protocol else SEARCH_TIMEOUT_MS
         self.deadline_ms = now_ms + (query.timeout_ms or usual_ms)
         return [Write(self._command)]
+
+    def _plain_answers(self, buffer: bytes) -> "list[Answer] | None":
+        """Answers when all is as usual: whole lines of one frame each.  None: look closer."""
+        digits = 3 if self.shape == CAN_11 else 8
+        request: bytes = self._query.data
+        answers: list[Answer] = []
+        try:
+            for line in buffer[:-1].decode().split("\r"):
+                if not line:
+                    continue
+                data = bytes.fromhex(line[digits:])
+                size = data[0]
+                body = data[1 : 1 + size]
+                if len(body) != size or size > 7 or body[0] == 0x7F or not belongs_to(body, request):
+                    return None
+                answers.append(Answer(int(line[:digits], 16), body))
+        except (ValueError, IndexError):
+            return None
+        return answers or None
 
     def _on_answer(self, lines: list[str], now_ms: int) -> list[Action]:
         if self._has_restarted(lines):
@@ -387,6 +429,7 @@ class Elm327:
 
     def _finish(self, outcome: Outcome) -> list[Action]:
         self.state = READY
+        self._is_plain = False
         self.deadline_ms = None
         self._query = _NO_QUERY
         self._kept = None

@@ -37,9 +37,10 @@ class Target(namedtuple("Target", ("request_id", "response_id"))):
     __slots__ = ()
 
 
-class Query(namedtuple("Query", ("data", "target", "answer_count", "timeout_ms"))):
+class Query(namedtuple("Query", ("data", "target", "answer_count", "frame_count", "timeout_ms"))):
     """data: bytes, service first.  target: one ECU, or None for everybody.  answer_count: ECUs that will
-    answer in one frame each, so that nobody waits for more; 0 when not known.  timeout_ms: 0 for usual."""
+    answer, so that nobody waits for more; 0 when not known.  frame_count: the same for CAN frames, known
+    only where each answer is one.  timeout_ms: 0 for usual."""
 
     __slots__ = ()
 
@@ -65,9 +66,15 @@ class Done(namedtuple("Done", ("outcome",)), Action):
     KIND = "done"
 
 
-def query(data: bytes, target: "Target | None" = None, answer_count: int = 0, timeout_ms: int = 0) -> Query:
+def query(
+    data: bytes,
+    target: "Target | None" = None,
+    answer_count: int = 0,
+    frame_count: int = 0,
+    timeout_ms: int = 0,
+) -> Query:
     """A Query with the usual left out."""
-    return Query(data, target, answer_count, timeout_ms)
+    return Query(data, target, answer_count, frame_count, timeout_ms)
 
 
 def target_of(ecu: int) -> "Target | None":

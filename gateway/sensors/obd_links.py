@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
+import termios
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -20,6 +22,7 @@ from gateway.sensors.source import Clock, SourceUnavailable, SourceUrl
 from obd.action import Action
 from obd.can_client import CanClient
 from obd.can_frame import EXTENDED, CanFrame
+from obd.discovery import SHORT_BYTES
 from obd.elm327 import Down, Elm327, Ready, Write
 from obd.errors import FrameError
 from obd.isotp import Transmit
@@ -43,6 +46,9 @@ class Closed(SourceUnavailable):
 
 class Link(ABC):
     """One way to one car."""
+
+    answer_bytes = 1 << 12
+    """PIDs and data that one answer may have and still come as fast as can be."""
 
     def __init__(self, label: str, clock: Clock) -> None:
         self.label = label
@@ -73,12 +79,42 @@ class Link(ABC):
 
 
 class Port(Protocol):
-    """Where an adapter's bytes come from."""
+    """Where an adapter's bytes come from.  Reading blocks, since that costs half of what polling does."""
 
     fd: int
 
+    def read(self) -> bytes:
+        """What has come; nothing after STOP_CHECK_MS.  OSError: the port is gone."""
+
     def close(self) -> None:
         """Releases it."""
+
+
+class TtyPort:
+    """A serial port, set to give up waiting by itself."""
+
+    def __init__(self, settings: PortSettings) -> None:
+        self._port = SerialPort(settings)
+        self.fd = self._port.fd
+        modes = termios.tcgetattr(self.fd)
+        modes[6][termios.VMIN] = 0
+        modes[6][termios.VTIME] = STOP_CHECK_MS // 100
+        termios.tcsetattr(self.fd, termios.TCSANOW, modes)
+        os.set_blocking(self.fd, True)
+
+    def read(self) -> bytes:
+        """What has come; nothing after STOP_CHECK_MS.  OSError: the port is gone."""
+        data = os.read(self.fd, READ_BYTES)
+        if not data:
+            # A line that was hung up gives nothing, too, but at once.
+            if select.select([self.fd], [], [], 0)[0]:
+                raise OSError("hung up")
+            self._port.check()
+        return data
+
+    def close(self) -> None:
+        """Releases the port."""
+        self._port.close()
 
 
 class TcpPort:
@@ -86,10 +122,24 @@ class TcpPort:
 
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_MS / 1000)
-        self._socket.setblocking(False)
+        # Seconds and microseconds: the kernel's own timeout, since Python's would poll before each read.
+        timeout = struct.pack("ll", 0, STOP_CHECK_MS * 1000)
+        self._socket.setblocking(True)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         # A command is one small segment, and nothing follows until it is answered.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.fd = self._socket.fileno()
+
+    def read(self) -> bytes:
+        """What has come; nothing after STOP_CHECK_MS.  OSError: the other side has hung up."""
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise OSError("hung up")
+        return data
 
     def close(self) -> None:
         """Hangs up."""
@@ -99,6 +149,9 @@ class TcpPort:
 class AdapterLink(Link):
     """An ELM327."""
 
+    answer_bytes = SHORT_BYTES
+    """One frame: only then the adapter can be told how many to wait for, and need not wait for more."""
+
     def __init__(
         self, label: str, clock: Clock, open_port: Callable[[], Port], *, protocol: str = "0"
     ) -> None:
@@ -107,18 +160,15 @@ class AdapterLink(Link):
         self._open_port = open_port
         self._protocol = protocol
         self._port: Port | None = None
-        self._poll = select.poll()
         self.elm = Elm327(protocol)
 
     def open(self) -> None:
         """Opens the port and starts the adapter."""
         self.close()
         try:
-            port = self._port = self._open_port()
+            self._port = self._open_port()
         except OSError as error:
             raise self._lost(error) from error
-        self._poll = select.poll()
-        self._poll.register(port.fd, select.POLLIN)
         self.elm = Elm327(self._protocol)
         try:
             self._until(Ready, self.elm.start(self._now_ms()))
@@ -159,7 +209,6 @@ class AdapterLink(Link):
         if port is None:
             raise self._lost("not open")
         elm = self.elm
-        poll = self._poll.poll
         found: Action | None = None
         while True:
             for action in actions:
@@ -171,24 +220,17 @@ class AdapterLink(Link):
                     found = action
             if found is not None:
                 return found
-            now_ms = self._now_ms()
-            due_ms = elm.deadline_ms
-            left_ms = STOP_CHECK_MS if due_ms is None else min(max(due_ms - now_ms, 0), STOP_CHECK_MS)
             try:
-                if poll(left_ms):
-                    data = os.read(port.fd, READ_BYTES)
-                    if not data:
-                        raise self._lost("hung up")
-                    actions = elm.receive(data, now_ms)
-                    continue
-            except BlockingIOError:
-                actions = []
-                continue
+                data = port.read()
             except OSError as error:
                 raise self._lost(error) from error
-            if self.stop.is_set():
-                raise Closed(self.label, "closed")
-            actions = elm.tick(self._now_ms())
+            now_ms = self._now_ms()
+            actions = elm.receive(data, now_ms) if data else []
+            if not actions:
+                # Bytes alone must not hold up the clock: an adapter may babble for ever.
+                if self.stop.is_set():
+                    raise Closed(self.label, "closed")
+                actions = elm.tick(now_ms)
 
     def _write(self, fd: int, data: bytes) -> None:
         while data:
@@ -312,7 +354,7 @@ def adapter_link(url: SourceUrl, clock: Clock) -> AdapterLink:
         host = host.strip("[]")
         return AdapterLink(f"obd:{url.target}", clock, lambda: TcpPort(host, port), protocol=protocol)
     settings = PortSettings(url.target, url.number("baud", BAUD, 50, 12_000_000))
-    return AdapterLink(f"obd:{url.target}", clock, lambda: SerialPort(settings), protocol=protocol)
+    return AdapterLink(f"obd:{url.target}", clock, lambda: TtyPort(settings), protocol=protocol)
 
 
 def can_link(url: SourceUrl, clock: Clock, response_ids: Iterable[int] = ()) -> CanLink:
