@@ -20,9 +20,22 @@ from typing import Any
 from gateway import config_values as values
 from gateway.config_lines import KeyPath, Position, key_positions
 from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
+from gateway.config_uplink import (
+    REMOTE_KEYS,
+    UPLINK_KEYS,
+    RemoteSection,
+    UplinkSection,
+    absolute_files,
+    absolute_options,
+    contradictions,
+    stream_policy,
+)
 from gateway.crypto.slot import SLOT_MS_MIN
 from gateway.errors import GatewayError
 from gateway.sensors.schemes import parse_url
+
+AUDIT_SOURCE = "audit:commands"
+"""The source of the stream that tells of remote commands; see gateway.audit."""
 
 SIZE_MAX = 1 << 20
 """Bytes of a configuration file; a larger file is something else."""
@@ -95,6 +108,8 @@ class StreamConfig:
     """u: this many segments are anchored at once."""
     dbc: tuple[str, ...] = ()
     """Files that say what the frames mean, as written."""
+    uplink: str = ""
+    """Loss policy of its part of the uplink's outbox, or off; empty: the policy of [uplink]."""
 
     @property
     def slot_ms(self) -> int:
@@ -118,6 +133,10 @@ class GatewayConfig:
     """Section [store]."""
     chain: ChainSection = field(default_factory=ChainSection)
     """Section [chain]."""
+    uplink: UplinkSection = field(default_factory=UplinkSection)
+    """Section [uplink]."""
+    remote: RemoteSection = field(default_factory=RemoteSection)
+    """Section [remote]."""
 
     @property
     def key_path(self) -> Path:
@@ -139,14 +158,25 @@ class GatewayConfig:
         """The genesis file, absolute."""
         return self.file.parent / self.chain.genesis
 
+    @property
+    def uplink_files(self) -> UplinkSection:
+        """Section [uplink], its files absolute."""
+        return absolute_files(self.uplink, self.file.parent)
+
+    def uplink_policy(self, stream: StreamConfig) -> str:
+        """What becomes of the stream when its part of the outbox is full, or `off`."""
+        return stream.uplink or self.uplink.policy
+
     def dbc_paths(self, stream: StreamConfig) -> tuple[Path, ...]:
         """The stream's DBC files, absolute."""
         return tuple(self.file.parent / name for name in stream.dbc)
 
     def source_url(self, stream: StreamConfig) -> str:
-        """The string to open: the stream's, with the file of a replay absolute."""
+        """The string to open: the stream's, with the files it names absolute."""
         url, _ = parse_url(stream.source)
         scheme, colon, rest = stream.source.partition(":")
+        if scheme in ("mqtt", "mqtts"):
+            return absolute_options(url, self.file.parent)
         if scheme != "replay":
             return stream.source
         absolute = str(self.file.parent / url.target)
@@ -242,6 +272,8 @@ _SECTIONS: dict[str, tuple[type, dict[str, values.Checker]]] = {
             ),
         },
     ),
+    "uplink": (UplinkSection, UPLINK_KEYS),
+    "remote": (RemoteSection, REMOTE_KEYS),
 }
 _STREAM_KEYS: dict[str, values.Checker] = {
     "name": values.name,
@@ -256,6 +288,7 @@ _STREAM_KEYS: dict[str, values.Checker] = {
         1, 1_440, "an upload has at least one segment", "records would wait too long for their anchor", 12
     ),
     "dbc": values.paths,
+    "uplink": stream_policy,
 }
 
 
@@ -328,12 +361,20 @@ class _Reader:
             elif key != "stream":
                 self._unknown_table(key, value)
         streams = self._streams(data.get("stream", []))
+        for section, key, problem, hint in contradictions(
+            sections.get("uplink") or UplinkSection(),
+            sections.get("remote") or RemoteSection(),
+            [stream.get("name") for stream in streams],
+        ):
+            self._add((section, key), key, f"[{section}] {problem}", hint)
         if self._problems:
             raise ConfigError(tuple(sorted(self._problems, key=lambda problem: problem.line)))
         file = Path(self._path).absolute()
-        return GatewayConfig(
-            file=file, streams=tuple(StreamConfig(**stream) for stream in streams), **sections
-        )
+        made = [StreamConfig(**stream) for stream in streams]
+        remote: RemoteSection | None = sections.get("remote")
+        if remote is not None and remote.is_on:
+            made.append(StreamConfig(remote.audit_stream, AUDIT_SOURCE))
+        return GatewayConfig(file=file, streams=tuple(made), **sections)
 
     def _section(self, section: str, table: Any) -> Any:
         kind, checkers = _SECTIONS[section]

@@ -47,6 +47,64 @@ poll_ms = 500
 # How long the node may take for one answer.
 timeout_ms = 10000
 
+[uplink]
+# A broker (MQTT) that what the gateway takes in is sent to, beside being sealed: "mqtts://broker.example",
+# or mqtt:// without TLS. Empty: none. Records wait in an outbox on the disk until the broker has them.
+url = ""
+# Of MQTT: "5" or "3.1.1". Another one is never tried, and neither is a link without TLS.
+version = "5"
+# How the gateway calls itself there. Empty: "cpc-", its name, and part of its key.
+client_id = ""
+# How it logs in, if the broker wants that.
+username = ""
+# File with the password on its first line, of mode 0600.
+password_file = ""
+# TLS: who may have signed the broker's certificate. Empty: whom the system trusts.
+ca_file = ""
+# TLS: the gateway's own certificate, where the broker wants one.
+cert_file = ""
+# TLS: its key, of mode 0600.
+key_file = ""
+# TLS: oldest version, "1.2" or "1.3".
+tls_min = "1.2"
+# Where records go: {{gateway}}, {{stream}} and {{kind}} are filled in.
+topic = "cpc/{{gateway}}/{{stream}}"
+# Where it is told, retained, that the gateway is there, or has gone.
+state_topic = "cpc/{{gateway}}/state"
+# "json" or "cbor".
+format = "json"
+# CAN frames "raw", or "decoded" with the stream's DBC files.
+frames = "raw"
+# When the broker is away for so long that a stream's part of the outbox is full: "block" lets the source
+# wait, "drop-oldest" and "drop-newest" send less. All is sealed, and what is not sent is a gap record.
+policy = "block"
+# Room in the outbox for each stream.
+stream_size_max_mib = 256
+# Records in one message.
+batch_records_max = 500
+# How long records wait for others to leave with.
+batch_ms = 1000
+# A longer message is cut in two.
+message_size_max_kib = 120
+# Messages under way at once.
+window = 64
+# When one waits for longer for its acknowledgement, the link is made anew.
+ack_timeout_ms = 20000
+# How often a silent link is tried.
+keepalive_ms = 30000
+
+[remote]
+# Who may command this gateway through the uplink's broker: ["did:key:z6Mk.."]. Empty: nobody.
+operators = []
+# Where commands come from.
+command_topic = "cpc/{{gateway}}/command"
+# Where answers go.
+reply_topic = "cpc/{{gateway}}/reply"
+# Whether they may also replace this file. A bad one is refused, and the one before kept beside it.
+may_configure = true
+# The stream that tells of every command. It is there when somebody may command.
+audit_stream = "audit"
+
 # One [[stream]] for each source of records; add as many as you have.
 [[stream]]
 # Part of the name of every record, for ever: 1 to 32 of a-z, 0-9, _ and -, and different for each stream.
@@ -55,6 +113,7 @@ name = {stream}
 #   "can:can0"  "can:can0?fd=1"    a CAN bus of Linux; queue=20000: frames that may wait, the rest are gaps
 #   "can+udp:239.74.163.2"         CAN over UDP multicast
 #   "replay:trip.trc?speed=1"      a trace file; speed=max: as fast as it goes
+#   "mqtt://host/topic/#"          messages of a broker; mqtts: with TLS; username=.., password_file=..
 #   "sim:car"                      a simulated car, for a first try
 source = {source}
 # What the frames mean: DBC files, for `cpc tail`, `cpc export` and whoever reads. Records stay raw.
@@ -66,6 +125,8 @@ block_ms = 1000
 segment_blocks = 5
 # u: this many segments are anchored by one transaction: here, one a minute.
 upload_segments = 12
+# Its loss policy for the uplink, or "off": it is not sent. Empty: as [uplink] says.
+uplink = ""
 """
 
 

@@ -84,7 +84,7 @@ def whole(low: int, high: int, why_low: str, why_high: str, example: int) -> Che
 
 def name(value: Any, key: str) -> str:
     """A name that is safe in a file name, a URL and a record's name."""
-    text = _text(value, f'{key} = "can0"')
+    text = a_text(value, f'{key} = "can0"')
     if _NAME.fullmatch(text) is None:
         usable = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:32] or "can0"
         raise Refused("is no name: 1 to 32 of a-z, 0-9, _ and - are", f'write for example "{usable}"')
@@ -93,7 +93,7 @@ def name(value: Any, key: str) -> str:
 
 def path(value: Any, key: str) -> str:
     """A path of a file or a folder."""
-    text = _text(value, f'{key} = "{key}"' if key != "dbc" else 'dbc = ["car.dbc"]')
+    text = a_text(value, f'{key} = "{key}"' if key != "dbc" else 'dbc = ["car.dbc"]')
     # The system's own word on what it cannot open is worse than ours.
     if "\0" in text:
         raise Refused("holds a NUL character, which no path can", "remove it")
@@ -119,7 +119,7 @@ def paths(value: Any, key: str) -> tuple[str, ...]:
 def http_url(value: Any, key: str) -> str:
     """The address of a node: http or https, host, perhaps a port."""
     example = '"http://127.0.0.1:7545"'
-    text = _text(value, f"{key} = {example}")
+    text = a_text(value, f"{key} = {example}")
     try:
         parts = urlsplit(text)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -132,7 +132,7 @@ def http_url(value: Any, key: str) -> str:
 
 def source(value: Any, key: str) -> str:
     """The string that opens a source of records."""
-    text = _text(value, f'{key} = "can:can0"')
+    text = a_text(value, f'{key} = "can:can0"')
     try:
         parse_url(text)
     except BadSourceUrl as error:
@@ -140,7 +140,8 @@ def source(value: Any, key: str) -> str:
     return text
 
 
-def _text(value: Any, example: str) -> str:
+def a_text(value: Any, example: str) -> str:
+    """A text that is not empty.  example: what to write instead."""
     if not isinstance(value, str):
         raise Refused("is not a text", f"write {example}")
     if not value.strip():

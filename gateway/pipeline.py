@@ -7,10 +7,13 @@ thread.  `accept` returns when the samples are durable.  What comes after (store
 What earlier boots have left is sealed first, as far as the disk has room; until all of it is, and as
 long as a closed segment waits for room, nothing new is taken.  So the order of a stream is the order
 in which it was accepted, and a full disk cannot fill the memory.
+
+A tap (gateway.uplink_handover) is told of every record as soon as it is durable, also of those that an
+earlier boot has left, and is waited for before records leave the spool as such.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from gateway import columns
 from gateway.block import REASON_SIZE_MAX, Samples
@@ -21,6 +24,7 @@ from gateway.errors import BlockError, SpoolError
 from gateway.segmenter import ClosedSegment, Segmenter
 from gateway.sensors.source import Batch, Gap
 from gateway.spool import Spool
+from gateway.uplink_handover import Tap
 
 ACCEPT_RECORDS_MAX = {columns.CAN: 4_096, columns.READING: 500}
 """Records that one `accept` takes, by kind; `pieces` cuts larger batches.
@@ -40,6 +44,19 @@ def pieces(batch: Batch, kind: str) -> Iterator[Batch]:
         yield Batch(part.taken_ns, part.values, part.gaps)
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one source, at least one, as a single one."""
+    if len(batches) == 1:
+        return batches[0]
+    whole = Batch([], [], [])
+    for batch in batches:
+        offset = len(whole.values)
+        whole.taken_ns.extend(batch.taken_ns)
+        whole.values.extend(batch.values)
+        whole.gaps.extend((place + offset, gap) for place, gap in batch.gaps)
+    return whole
+
+
 class StreamPipeline:
     """Takes batches of one stream; everything it accepted is in the spool."""
 
@@ -52,15 +69,18 @@ class StreamPipeline:
         block_ms: int,
         segment_blocks: int,
         now_ms: int,
+        tap: Tap | None = None,
     ) -> None:
         """Takes up what earlier boots have left: its records are sealed before any new one.
 
-        Raises SpoolError when the spool has the stream with another kind of records.
+        tap: is told of every durable record.  Raises SpoolError when the spool has the stream with another
+        kind of records.
         """
         self.name = name
         self.kind = kind
         self._keys = keys
         self._spool = spool
+        self._tap = tap
         self._closed: list[ClosedSegment] = []
         self.row = spool.open_stream(keys.stream_id, name, kind, block_ms, segment_blocks)
         self.slot_ms = self.row.slot_ms
@@ -99,12 +119,16 @@ class StreamPipeline:
         samples = Samples(self._spool.boot, self._next_seq, batch.taken_ns, batch.values, batch.gaps)
         if not self._make_way(now_ms):
             raise self._spool.full("the disk is full, what was accepted before waits to be sealed")
+        if self._tap is not None and not self._tap.has_room:
+            raise self._spool.full("the uplink's outbox has no room for this stream, whose policy is to wait")
         try:
             self._spool.append(self.row, samples)
         except BlockError:
             samples = self._without_bad(samples)
             self._spool.append(self.row, samples)
         self._next_seq = samples.end_seq
+        if self._tap is not None:
+            self._tap.take(samples)
         self._closed += self._segmenter.add(samples, now_ms)
         self._seal_closed()
         return samples
@@ -129,6 +153,8 @@ class StreamPipeline:
             samples = self._next_left()
             if samples is not None:
                 self.recovered_count += len(samples)
+                if self._tap is not None:
+                    self._tap.take(samples)
                 self._closed += self._segmenter.add(samples, now_ms)
             elif self._segmenter.pending_count:
                 # What a power cut has left must not wait for more.
@@ -158,6 +184,8 @@ class StreamPipeline:
             return True
         sealed = [(closed, *self._seal(closed)) for closed in self._closed]
         try:
+            if self._tap is not None:
+                self._tap.settle()
             self._spool.commit_segments(self.row, sealed)
         except DiskFull:
             return False

@@ -96,7 +96,7 @@ class MqttSource(Source):
         self._gaps: deque[tuple[int, Gap]] = deque()
         self._arrived = 0
         self._delivered = 0
-        self._under_way: deque[list[tuple[int, int]]] = deque()
+        self._under_way: deque[tuple[Batch, list[tuple[int, int]]]] = deque()
         """Of each batch that was handed out and is not durable yet."""
         self._under_way_count = 0
         self._news = asyncio.Event()
@@ -121,7 +121,9 @@ class MqttSource(Source):
 
     def acknowledge(self, batch: Batch) -> None:
         """Acknowledges the batch's messages to the broker that sent them."""
-        acks = self._under_way.popleft()
+        place = next(place for place, (each, _) in enumerate(self._under_way) if each is batch)
+        acks = self._under_way[place][1]
+        del self._under_way[place]
         self._under_way_count -= len(acks)
         link = self._link
         if link is not None:
@@ -215,7 +217,7 @@ class MqttSource(Source):
             place, gap = self._gaps.popleft()
             batch.gaps.append((place - first, gap))
         if count or batch.gaps:
-            self._under_way.append([self._acks.popleft() for _ in range(count)])
+            self._under_way.append((batch, [self._acks.popleft() for _ in range(count)]))
             self._under_way_count += count
         self.stats.received += count
         return batch
@@ -240,7 +242,7 @@ class MqttSource(Source):
                 except LinkError as error:
                     link.close()
                     if self._must_be_there and not is_known and not attempt:
-                        raise SourceUnavailable(self.broker.label, str(error)) from error
+                        raise SourceUnavailable("MQTT", _advice(error)) from error
                     self.stats.note(_advice(error))
                     if not down_ns:
                         down_ns = self._clock.now_ns()

@@ -29,6 +29,7 @@ from gateway.config import (
 from gateway.config_lines import KeyPath, key_positions
 from gateway.config_template import template
 from gateway.config_units import same_in_another_unit, whole_number
+from gateway.config_uplink import RemoteSection, UplinkSection
 
 FILE = Path("gateway.toml")
 STREAM = '[[stream]]\nname = "can0"\nsource = "can:can0"\n'
@@ -93,16 +94,22 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.store.file_size_min_kib == 64
 
 
+SECTIONS = {
+    "gateway": GatewaySection,
+    "spool": SpoolSection,
+    "store": StoreSection,
+    "chain": ChainSection,
+    "uplink": UplinkSection,
+    "remote": RemoteSection,
+}
+
+
 def test_the_template_explains_every_key() -> None:
     lines = template().splitlines()
     tables = tomllib.loads(template())
-    keys = [key for name in ("gateway", "spool", "store", "chain") for key in tables[name]]
+    keys = [key for name in SECTIONS for key in tables[name]]
     keys += tables["stream"][0]
-    fields = {
-        name
-        for section in (GatewaySection, SpoolSection, StoreSection, ChainSection, StreamConfig)
-        for name in section.__dataclass_fields__
-    }
+    fields = {name for section in (*SECTIONS.values(), StreamConfig) for name in section.__dataclass_fields__}
     assert set(keys) == fields
     for key in fields:
         places = [index for index, line in enumerate(lines) if line.startswith(f"{key} = ")]
@@ -253,7 +260,7 @@ def test_a_number_too_large_to_print_is_named_instead() -> None:
 
 
 def test_a_key_like_none_shows_those_there_are_and_is_printed_safely() -> None:
-    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc"
+    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc, uplink"
     assert said('"what is\\nthis" = 5') == ['"what is\\nthis" is not known', f"known are {all_keys}"]
 
 
