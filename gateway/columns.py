@@ -18,7 +18,8 @@ import struct
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import Any
 
 import zstandard
@@ -47,7 +48,8 @@ TIME_END_NS = 1 << 62
 """Times are Unix nanoseconds from -TIME_END_NS (the year 1823) up to this, excluded (2116), so that the
 difference of two fits 64 bits.  What was taken before 1970 had a wrong clock, and is a record nonetheless."""
 
-_LEVEL = {ARRIVAL: 1, GROUPED: 3, READINGS: 3}
+_LEVEL = {ARRIVAL: -1, GROUPED: 3, READINGS: 3}
+_FRAME_COLUMNS = tuple(map(itemgetter, range(3)))
 _FRAME_BYTES = 8 + 4 + 2 + 1
 _compressors = threading.local()
 
@@ -133,13 +135,16 @@ def _decompress(data: bytes) -> bytes:
 
 
 def _pack_can(deltas: list[int], frames: Sequence[CanFrame], is_grouped: bool) -> bytes:
-    ids, flags, payloads = zip(*frames, strict=True)
+    if set(map(type, frames)) != {CanFrame}:
+        raise TypeError("a value is no CAN frame")
+    # Not zip(*frames): it makes an object for each frame, and the garbage collector then goes through all.
+    ids, flags, payloads = (list(map(column, frames)) for column in _FRAME_COLUMNS)
     lengths = bytes(map(len, payloads))
     if is_grouped:
         groups: dict[int, list[bytes]] = defaultdict(list)
         for arbitration_id, payload in zip(ids, payloads, strict=True):
             groups[arbitration_id].append(payload)
-        payloads = tuple(chain.from_iterable(groups[arbitration_id] for arbitration_id in sorted(groups)))
+        payloads = [payload for arbitration_id in sorted(groups) for payload in groups[arbitration_id]]
     data = b"".join(payloads)
     if sum(lengths) != len(data):
         raise TypeError("the data of a frame is not bytes")
