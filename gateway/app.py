@@ -32,7 +32,7 @@ from gateway.crypto.key_file import GatewayKey
 from gateway.crypto.stream import StreamKeys
 from gateway.disk import Disk, disk_error
 from gateway.errors import GatewayBusy, SpoolFull
-from gateway.pipeline import StreamPipeline, pieces, unfinished_pipelines
+from gateway.pipeline import StreamPipeline, joined, pieces, unfinished_pipelines
 from gateway.resume import resume_stream
 from gateway.sensors.schemes import open_source
 from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceError
@@ -45,6 +45,8 @@ from gateway.uploader import Uploader
 log = logging.getLogger("cpc.gateway")
 Result = TypeVar("Result")
 
+GROUP_BATCHES_MAX = 8
+"""Batches of one stream that are made durable together, at most; as many may wait to be."""
 TICK_MS = 500
 """How often what has waited is looked at."""
 FULL_RETRY_MS = 1_000
@@ -230,19 +232,42 @@ class GatewayApp:
             await stream.source.close()
 
     async def _ingest(self, stream: StreamRuntime) -> None:
+        """Reads a source while the batches before are being made durable, several in one commit."""
+        queue: asyncio.Queue[Batch | None] = asyncio.Queue(GROUP_BATCHES_MAX)
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read(stream, queue))
+            await self._commit(stream, queue)
+            reader.cancel()
+
+    async def _read(self, stream: StreamRuntime, queue: asyncio.Queue[Batch | None]) -> None:
         try:
             async for batch in stream.source.batches():
-                for piece in pieces(batch, stream.pipeline.kind):
-                    if not await self._accept(stream, piece):
-                        log.error("stream %s: what its source still had was not taken", stream.config.name)
-                        return
-                stream.source.acknowledge(batch)
-                self.uploader.wake()
+                await queue.put(batch)
         except SourceError as error:
             # One source that cannot go on must not end the others.
             log.error("stream %s has ended: %s", stream.config.name, error)
         finally:
             self._log_notes(stream)
+        await queue.put(None)
+
+    async def _commit(self, stream: StreamRuntime, queue: asyncio.Queue[Batch | None]) -> None:
+        """Until the source has ended, or the gateway stops while there is no room."""
+        while (batch := await queue.get()) is not None:
+            # What has come during the last commit goes into the next one: a slow card is asked less often.
+            batches = [batch]
+            while not queue.empty() and len(batches) < GROUP_BATCHES_MAX:
+                batch = queue.get_nowait()
+                if batch is None:
+                    queue.put_nowait(None)
+                    break
+                batches.append(batch)
+            for piece in pieces(joined(batches), stream.pipeline.kind):
+                if not await self._accept(stream, piece):
+                    log.error("stream %s: what its source still had was not taken", stream.config.name)
+                    return
+            for batch in batches:
+                stream.source.acknowledge(batch)
+            self.uploader.wake()
 
     async def _accept(self, stream: StreamRuntime, piece: Batch) -> bool:
         """Waits until `piece` is durable; False when the gateway stops while there is no room for it."""
