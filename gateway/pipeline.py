@@ -57,19 +57,6 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return whole
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one source, at least one, as a single one."""
-    if len(batches) == 1:
-        return batches[0]
-    whole = Batch([], [], [])
-    for batch in batches:
-        offset = len(whole.values)
-        whole.taken_ns.extend(batch.taken_ns)
-        whole.values.extend(batch.values)
-        whole.gaps.extend((place + offset, gap) for place, gap in batch.gaps)
-    return whole
-
-
 class StreamPipeline:
     """Takes batches of one stream; everything it accepted is in the spool."""
 
