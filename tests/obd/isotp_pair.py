@@ -3,7 +3,8 @@
 Runs on CPython and MicroPython.
 """
 
-from obd.isotp import Action, Failed, IsoTp, Received, Sent, Transmit
+from obd.action import Action
+from obd.isotp import Failed, IsoTp, Received, Sent, Transmit
 
 
 class Pair:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.sensors.can_ports import frame_of_message
 from obd import isotp
+from obd.action import Action
 from obd.can_frame import BITRATE_SWITCH, ERROR, EXTENDED, FD, FD_LENGTHS, REMOTE, CanFrame
 from obd.errors import AddressError, MessageTooLong, NotReady
 from obd.isotp import Failed, IsoTp, Received, Sent, Transmit, st_min_us
@@ -35,7 +36,7 @@ def pair(kind: str = "normal", lost: set[int] | None = None, **b_options: int) -
     return Pair(IsoTp(here), IsoTp(there, **b_options), lost)  # type: ignore[arg-type]  # options by name
 
 
-def said(actions: list[isotp.Action]) -> list[str]:
+def said(actions: list[Action]) -> list[str]:
     """Actions as a test writes them down."""
     out = []
     for action in actions:
@@ -406,7 +407,8 @@ def test_the_same_frames_come_out_of_micropython() -> None:
         "for kind in (isotp.normal_fixed(0x28), isotp.normal_fixed(0xF1, 0x28)),"
         " (isotp.mixed_fixed(40, 241, 5), isotp.mixed_fixed(241, 40, 5)):\n"
         "    for lost in (set(), {3}, {1}):\n"
-        "        bus = Pair(isotp.IsoTp(kind[0]), isotp.IsoTp(kind[1], block_size=4, st_min_code=245), lost)\n"
+        "        other = isotp.IsoTp(kind[1], block_size=4, st_min_code=245)\n"
+        "        bus = Pair(isotp.IsoTp(kind[0]), other, lost)\n"
         "        bus.send(0, bytes(range(90)))\n        bus.run()\n"
         "        print(bus.frames, bus.received(1), bus.results(0), bus.results(1), bus.now_us)\n"
     )
@@ -425,9 +427,9 @@ class OnBus:
     def __init__(self, bus: can.BusABC, end: IsoTp) -> None:
         self.bus = bus
         self.end = end
-        self.told: list[isotp.Action] = []
+        self.told: list[Action] = []
 
-    def do(self, actions: list[isotp.Action]) -> None:
+    def do(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Transmit):
                 arbitration_id, flags, data = action.frame
