@@ -14,10 +14,13 @@ from argparse import (
 )
 from pathlib import Path
 
-from chain_node.dev import DEFAULT_PORT, DevNode
 from gateway.cli_output import EXIT_OK, Output, whole_number
 
 PORT_MAX = 65_535
+
+
+PORT = 7545
+"""Where a gateway's configuration expects its node, too."""
 
 
 def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -32,7 +35,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         "The folder is made on the first start; genesis.cbor in it is what a gateway is to trust.",
     )
     dev.add_argument("--data", type=Path, default=Path("chain"), help="folder of the chain [chain]")
-    dev.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"0: any free one [{DEFAULT_PORT}]")
+    dev.add_argument("--port", type=_port, default=PORT, help=f"0: any free one [{PORT}]")
     dev.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
     dev.add_argument("--json", action="store_true", help="print JSON")
     dev.set_defaults(run=run_dev)
@@ -47,6 +50,9 @@ def _port(text: str) -> int:
 
 async def run_dev(args: Namespace) -> int:
     """`cpc node dev`."""
+    # Only here: a gateway's process never needs the server that this brings, and has little memory.
+    from chain_node.dev import DevNode
+
     output = Output(args)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 import apsw
 
-from chain_node.dev import DevNode
 from chain_node.wire import Genesis
 from gateway.anchor import load_genesis
 from gateway.app import GatewayApp
@@ -150,6 +149,9 @@ async def _drive(args: Namespace) -> Drive:
 
 async def _demo(output: Output, folder: Path, drive: Drive) -> int:
     _heading(output, "1. A main chain and a gateway")
+    # Only here: every other command would carry the server that this brings.
+    from chain_node.dev import DevNode
+
     async with DevNode.create_or_open(folder / "chain", port=0) as node:
         names = ["car.dbc"] if drive.dbc_paths is None else [str(path) for path in drive.dbc_paths]
         text = CONFIG.format(

@@ -252,11 +252,14 @@ def ole_date_to_ns(text: str) -> int:
 
 
 def _read_id(text: str) -> tuple[int, int]:
-    """Id and EXTENDED or 0: four digits are a standard id, eight an extended one."""
-    if len(text) not in (4, 8) or not re.fullmatch("[0-9A-Fa-f]+", text):
-        raise ValueError(f"{text[:20]!r} is no id of 4 or 8 hex digits")
+    """Id and EXTENDED or 0: four digits are a standard id, more an extended one.
+
+    PCAN writes eight then, python-can seven.
+    """
+    if not 4 <= len(text) <= 8 or not re.fullmatch("[0-9A-Fa-f]+", text):
+        raise ValueError(f"{text[:20]!r} is no id of 4 to 8 hex digits")
     arbitration_id = int(text, 16)
     id_max = ID_STANDARD_MAX if len(text) == 4 else ID_EXTENDED_MAX
     if arbitration_id > id_max:
         raise ValueError(f"id {text} is above {id_max:X}")
-    return arbitration_id, EXTENDED if len(text) == 8 else 0
+    return arbitration_id, EXTENDED if len(text) > 4 else 0

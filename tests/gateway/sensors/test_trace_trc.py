@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import can
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,7 +145,7 @@ def test_an_ole_date_is_days_since_1899() -> None:
         ("     2)  2.0  Rx  0101  2  00 1", "'00 1' are no bytes in hex"),
         ("     2)  2.0  Rx  0101  9  00 11", "8 bytes announced, 2 found"),
         ("     2)  2.0  Rx  0101  16  00 11", "length 16 is more than a frame can hold"),
-        ("     2)  2.0  Rx  01  2  00 11", "'01' is no id of 4 or 8 hex digits"),
+        ("     2)  2.0  Rx  01  2  00 11", "'01' is no id of 4 to 8 hex digits"),
         ("     2)  2.0  Rx  0FFF  2  00 11", "id 0FFF is above 7FF"),
         ("     2)  2.x  Rx  0101  2  00 11", "'2.x' is no time in milliseconds"),
         ("     2)  2.0000001  Rx  0101  2  00 11", "'2.0000001' is no time in milliseconds"),
@@ -199,6 +200,30 @@ def test_only_the_chosen_bus_is_read() -> None:
     assert stats.notes == [
         "channels 1 and 2 (at least) are merged into one stream; choose one with channel=1"
     ]
+
+
+@pytest.mark.parametrize("version", [can.TRCFileVersion.V1_0, can.TRCFileVersion.V2_1])
+def test_what_python_can_writes_reads_without_loss(tmp_path: Path, version: can.TRCFileVersion) -> None:
+    frames = [(0x12, False), (0x7FF, False), (0x12, True), (0x18DAF110, True), (0x1ABCDEF, True)]
+    file = tmp_path / "written.trc"
+    writer = can.TRCWriter(str(file))
+    writer.file_version = version
+    with writer:
+        for number, (arbitration_id, is_extended) in enumerate(frames):
+            writer.on_message_received(
+                can.Message(
+                    timestamp=1_700_000_000 + number,
+                    arbitration_id=arbitration_id,
+                    is_extended_id=is_extended,
+                    data=bytes([number, 7]),
+                    channel=1,
+                )
+            )
+    batch, stats = read(file)
+    assert [(frame.arbitration_id, frame.is_extended, frame.data) for frame in batch.values] == [
+        (*frame, bytes([number, 7])) for number, frame in enumerate(frames)
+    ]
+    assert stats.damaged == 0
 
 
 def test_the_passat_reads_without_loss() -> None:
