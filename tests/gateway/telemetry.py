@@ -120,6 +120,15 @@ def open_pipeline(
     return StreamPipeline(spool, keys, name, kind, block_ms, segment_blocks, 0)
 
 
+def limit_disk(spool: Spool, pages_more: int = 0) -> None:
+    """Lets the spool grow by so many pages and no more."""
+    spool._database.pragma("max_page_count", spool._database.pragma("page_count") + pages_more)
+
+
+def free_disk(spool: Spool) -> None:
+    spool._database.pragma("max_page_count", 1 << 30)
+
+
 def store_segments(spool: Spool, store: ChunkStore) -> int:
     """Moves every sealed segment into the store: how many."""
     count = 0
