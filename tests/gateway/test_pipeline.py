@@ -16,7 +16,7 @@ from gateway.columns import TIME_END_NS
 from gateway.crypto.stream import StreamKeys
 from gateway.database import DatabaseError
 from gateway.errors import SpoolError, SpoolFull
-from gateway.pipeline import ACCEPT_RECORDS_MAX, StreamPipeline, pieces, unfinished_pipelines
+from gateway.pipeline import ACCEPT_RECORDS_MAX, StreamPipeline, joined, pieces, unfinished_pipelines
 from gateway.sensors.source import Batch, Gap
 from gateway.spool import Spool
 from gateway.store import LocalStore
@@ -94,6 +94,19 @@ class TestPieces:
         value = os.urandom(columns.SAMPLE_SIZE_MAX - 3)
         samples = taking.accept(Batch([NOON_NS] * count, [value] * count), 0)
         assert samples.gaps == []
+
+
+class TestJoined:
+    @given(st.lists(batches(), min_size=1, max_size=4))
+    @settings(deadline=None, max_examples=40)
+    def test_batches_are_joined_in_order_and_stay_as_they_are(self, parts: list[Batch]) -> None:
+        before = [list(items(part)) for part in parts]
+        assert list(items(joined(parts))) == [item for part in before for item in part]
+        assert [list(items(part)) for part in parts] == before
+
+    def test_one_is_itself(self) -> None:
+        batch = can_batch(3)
+        assert joined([batch]) is batch
 
 
 class TestAccept:
