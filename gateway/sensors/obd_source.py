@@ -39,6 +39,10 @@ from obd.query import ANSWERED, NO_CAR, NO_DATA, ecu_name
 from obd.scheduler import Item, Scheduler
 from obd.value_table import TableValue, load_table
 
+OPTIONS = ("baud", "dtc_period_ms", "pids", "protocol", "queue", "table", "wait")
+"""Of `obd:`."""
+CAN_OPTIONS = ("bits", "dtc_period_ms", "interface", "pids", "queue", "table", "wait")
+"""Of `obd+can:`."""
 BATCH_S = 0.05
 """Readings that come within this time make one batch."""
 HAND_OVER_MS = 50
