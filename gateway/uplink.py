@@ -25,12 +25,14 @@ from gateway.config_uplink import UplinkSection
 from gateway.disk import DiskError
 from gateway.outbox import Outbox
 from gateway.sensors.mqtt_link import (
+    CONNECT_TIMEOUT_MS,
     PORT,
     TLS_PORT,
     Broker,
     Handlers,
     Link,
     LinkError,
+    LinkLost,
     LinkRefused,
     Opened,
     Will,
@@ -101,6 +103,7 @@ def broker_of(section: UplinkSection) -> Broker:
         section.key_file,
         section.tls_min,
         section.keepalive_ms,
+        min(section.ack_timeout_ms, CONNECT_TIMEOUT_MS),
     )
 
 
@@ -207,6 +210,7 @@ class Uplink:
             raise
         finally:
             link.close()
+            self._window = self._new_window(0)
             self._outbox_done()
             self._news.set()
 
@@ -224,7 +228,7 @@ class Uplink:
                     raise LinkRefused(f"{self._broker.label}: {self._problem}")
                 if self._window.is_stalled(self._now_ms()):
                     link.abort("messages are not acknowledged")
-                    continue
+                    raise LinkLost(f"{self._broker.label}: messages are not acknowledged")
                 await self._send(link, opened)
                 if len(self._acked) >= DONE_MAX:
                     await self._settle()

@@ -107,6 +107,7 @@ class TestBroker:
     _peers: dict[str, Peer] = field(default_factory=dict)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _turn: int = 0
 
     async def __aenter__(self) -> TestBroker:
@@ -133,8 +134,8 @@ class TestBroker:
 
     def drop_all(self) -> None:
         """Cuts every connection."""
-        for peer in list(self._peers.values()):
-            peer.writer.transport.abort()
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, properties: bytes = b"") -> None:
         """As a client would."""
@@ -152,6 +153,7 @@ class TestBroker:
         assert task is not None
         self._tasks.add(task)
         peer = Peer(reader, writer)
+        self._writers.add(writer)
         is_clean = False
         try:
             while True:
@@ -162,10 +164,12 @@ class TestBroker:
                     return
                 if not self._handle(peer, header, body):
                     return
-        except (asyncio.IncompleteReadError, OSError, ssl.SSLError):
+        except (asyncio.IncompleteReadError, OSError, ssl.SSLError, asyncio.CancelledError):
+            # Cut off, or the test is over.
             pass
         finally:
             self._tasks.discard(task)
+            self._writers.discard(writer)
             if self._peers.get(peer.client_id) is peer:
                 del self._peers[peer.client_id]
                 session = self.sessions[peer.client_id]
@@ -174,6 +178,7 @@ class TestBroker:
                 if not session.is_kept:
                     del self.sessions[peer.client_id]
             if peer.will is not None and not is_clean:
+                self.published.append(peer.will)
                 self._route(peer.will)
             writer.close()
 
