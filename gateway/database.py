@@ -22,6 +22,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import apsw
 
@@ -98,16 +99,19 @@ def open_database(
     """
     path = os.path.abspath(path)
     disk = Disk() if disk is None else disk
+    place = path
     if read_only:
         if not os.path.exists(path):
             raise FileMissing(path)
         flags = apsw.SQLITE_OPEN_READONLY
+        if _is_frozen(path):
+            place, flags = f"file:{quote(os.fsencode(path))}?immutable=1", flags | apsw.SQLITE_OPEN_URI
     else:
         # Made here, not by SQLite, for the permissions; its -wal and -shm files take theirs from it.
         disk.create_file(path, mode)
         flags = apsw.SQLITE_OPEN_READWRITE
     try:
-        connection = apsw.Connection(path, flags=flags, vfs=vfs)
+        connection = apsw.Connection(place, flags=flags, vfs=vfs)
     except apsw.CantOpenError as error:
         raise DatabaseError(path, "cannot be opened", "check its owner and permissions") from error
     try:
@@ -117,7 +121,7 @@ def open_database(
             is_new = _is_empty(connection)
             if read_only or not is_new:
                 _check_identity(connection, path, schema_version, application_id)
-            _configure(connection, path, read_only)
+            _configure(connection, path, read_only, is_frozen=place != path)
             connection.set_wal_hook(_checkpoint_every(checkpoint_pages))
             if is_new and not read_only:
                 _create(connection, schema, schema_version, application_id)
@@ -179,9 +183,19 @@ def check_database(connection: apsw.Connection) -> None:
         raise DatabaseDamaged(connection.filename, "; ".join(found).replace("\n", "; "))
 
 
-def _configure(connection: apsw.Connection, path: str, read_only: bool) -> None:
+def _is_frozen(path: str) -> bool:
+    """Whether nobody can write here, as on a disk that is mounted read-only, and the log holds nothing.
+
+    SQLite would want to make files that readers and writers share.
+    """
+    has_log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+    return not has_log and not os.access(os.path.dirname(path), os.W_OK)
+
+
+def _configure(connection: apsw.Connection, path: str, read_only: bool, is_frozen: bool) -> None:
     got = connection.pragma("journal_mode") if read_only else connection.pragma("journal_mode", "WAL")
-    if got != "wal":
+    # What never changes needs no log.
+    if got != "wal" and not is_frozen:
         advice = "use a local disk: WAL needs memory that processes share"
         raise DatabaseError(path, f"journal mode is {got}, not wal", advice)
     connection.pragma("synchronous", "FULL")

@@ -185,6 +185,39 @@ def test_a_reader_opens_what_a_writer_has_closed(path: Path, connection: apsw.Co
     reader.close()
 
 
+def test_a_reader_opens_what_lies_where_nobody_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a stick that is mounted read-only: beside the database there can be no other file."""
+    folder = tmp_path / "a?b#c%20d"
+    folder.mkdir()
+    path = folder / "store.db"
+    made = open_database(path, schema=SCHEMA, schema_version=3)
+    add(made, 1, 2)
+    made.close()
+    # Root may write wherever the disk lets it, so the disk's word is put in its mouth.
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    reader = open_database(path, schema=SCHEMA, schema_version=3, read_only=True)
+    assert numbers(reader) == [1, 2]
+    assert [file.name for file in folder.iterdir()] == ["store.db"]
+    with pytest.raises(DatabaseError, match=r"store\.db"), transaction(reader):
+        reader.execute("INSERT INTO entry VALUES (3, x'00')")
+    reader.close()
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(DatabaseDamaged, match=r"a\?b#c%20d/store\.db"):
+        open_database(path, schema=SCHEMA, schema_version=3, read_only=True)
+
+
+def test_a_log_that_holds_something_is_read_also_where_nobody_can_write(
+    path: Path, connection: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(connection, 1, 2)
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    reader = open_database(path, schema=SCHEMA, schema_version=3, read_only=True)
+    assert numbers(reader) == [1, 2]
+    reader.close()
+
+
 def test_a_second_writer_waits_and_then_says_that_it_is_not_alone(
     path: Path, connection: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
