@@ -124,14 +124,16 @@ def load_keys(path: str) -> Vault:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise SourceUnavailable(path, getattr(error, "strerror", None) or str(error)) from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         # Of the file that is open, not of the name: that may change between two looks.
-        info = os.fstat(file.fileno())
+        info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             raise SourceUnavailable(path, "this is no file")
         if info.st_mode & 0o077:
             raise SourceUnavailable(path, f"others may read the keys; run: chmod 600 {path}")
-        text = file.read(KEYS_MAX * 200).decode("utf-8", "replace")
+        text = os.read(fd, KEYS_MAX * 200).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
     keys: dict[bytes, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()

@@ -1,0 +1,119 @@
+"""Keys of sensors: who may read them, what they open, and what a replay looks like."""
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+
+from gateway.sensors.ble_ad import Advertisement
+from gateway.sensors.ble_bthome import decode_v1_encrypted, decode_v2
+from gateway.sensors.ble_keys import Malformed, NoKey, NotAuthentic, Replayed, Vault, load_keys
+from gateway.sensors.source import SourceUnavailable
+
+ADDRESS = bytes.fromhex("5448e68f80a5")
+KEY = bytes.fromhex("231d39c1d7cc1ab1aee224cd096db932")
+
+
+def sealed_v2(counter: int, body: bytes = b"\x02\xca\x09", key: bytes = KEY) -> Advertisement:
+    """BTHome V2 as a device would send it."""
+    tail = counter.to_bytes(4, "little")
+    sealed = AESCCM(key, tag_length=4).encrypt(ADDRESS + b"\xd2\xfc\x41" + tail, body, None)
+    data = b"\x41" + sealed[:-4] + tail + sealed[-4:]
+    return Advertisement(ADDRESS, None, bytes((len(data) + 3, 0x16)) + b"\xd2\xfc" + data)
+
+
+def values(vault: Vault, one: Advertisement) -> object:
+    return decode_v2(one, one.service16[0][1], vault)["values"]
+
+
+def test_a_counter_that_rises_or_repeats_is_taken() -> None:
+    vault = Vault({ADDRESS: KEY})
+    for counter in (5, 5, 6, 1000, 0xFFFFFFFF):
+        assert values(vault, sealed_v2(counter)) == {"temperature_mdegc": 25_060}
+
+
+def test_a_counter_that_falls_is_a_replay() -> None:
+    vault = Vault({ADDRESS: KEY})
+    values(vault, sealed_v2(900))
+    with pytest.raises(Replayed, match="replayed: counter 899 after 900") as caught:
+        values(vault, sealed_v2(899))
+    assert (caught.value.counter, caught.value.newest) == (899, 900)
+    assert values(vault, sealed_v2(901)) == {"temperature_mdegc": 25_060}
+
+
+def test_a_forger_cannot_move_the_counter() -> None:
+    vault = Vault({ADDRESS: KEY})
+    with pytest.raises(NotAuthentic):
+        values(vault, sealed_v2(10_000, key=bytes(16)))
+    assert values(vault, sealed_v2(1)) == {"temperature_mdegc": 25_060}
+
+
+def test_the_published_vector_of_version_1_opens() -> None:
+    data = bytes.fromhex("fba435e4d3c312fb0011223357d90a99")
+    one = Advertisement(ADDRESS, None, bytes((len(data) + 3, 0x16)) + b"\x1e\x18" + data)
+    decoded = decode_v1_encrypted(one, data, Vault({ADDRESS: KEY}))
+    assert decoded["values"] == {"temperature_mdegc": 25_060, "humidity_mpct": 50_550}
+    assert decoded["packet"] == 0x33221100
+
+
+def test_what_cannot_be_opened_says_why() -> None:
+    with pytest.raises(NoKey):
+        Vault().open(ADDRESS, bytes(13), bytes(8))
+    with pytest.raises(Malformed):
+        Vault({ADDRESS: KEY}).open(ADDRESS, bytes(13), bytes(4))
+    with pytest.raises(NotAuthentic):
+        Vault({ADDRESS: bytes(12)}).open(ADDRESS, bytes(13), bytes(8))
+    with pytest.raises(NotAuthentic):
+        Vault({ADDRESS: KEY}).open_unauthenticated(ADDRESS, bytes(13), bytes(8))
+    with pytest.raises(NoKey):
+        Vault().open_unauthenticated(ADDRESS, bytes(13), bytes(8))
+
+
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# the garden\n54:48:E6:8F:80:A5 {KEY.hex()}  # tank\n\na4-c1-38-01-02-03 {'00' * 12}\n")
+    path.chmod(0o600)
+    vault = load_keys(str(path))
+    assert ADDRESS in vault
+    assert bytes.fromhex("a4c138010203") in vault
+    assert repr(vault) == "Vault(2 keys)"
+    assert values(vault, sealed_v2(1)) == {"temperature_mdegc": 25_060}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"54:48:E6:8F:80:A5 {KEY.hex()}\n")
+    path.chmod(mode)
+    with pytest.raises(SourceUnavailable, match="others may read the keys; run: chmod 600"):
+        load_keys(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("54:48:E6:8F:80:A5", "a key has 16 bytes, or 12 for old devices, not 0"),
+        (f"54:48:E6:8F:80 {'11' * 16}", "not an address and a key in hex"),
+        (f"54:48:E6:8F:80:A5 {'11' * 15}", "not 15"),
+        (f"54:48:E6:8F:80:A5 {'1x' * 16}", "not an address and a key in hex"),
+        (
+            f"54:48:E6:8F:80:A5 {'11' * 16}\n54:48:E6:8F:80:A5 {'22' * 16}",
+            "a second key for 54:48:E6:8F:80:A5",
+        ),
+    ],
+)
+def test_a_bad_line_is_named_and_no_key_is_shown(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"\n{line}\n")
+    path.chmod(0o600)
+    with pytest.raises(SourceUnavailable, match=reason) as caught:
+        load_keys(str(path))
+    assert "line 2" in str(caught.value) or "line 3" in str(caught.value)
+    assert not any(secret in str(caught.value) for secret in ("1111", "2222", "1x1x"))
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnavailable, match="No such file"):
+        load_keys(str(tmp_path / "none"))
+    with pytest.raises(SourceUnavailable, match="this is no file"):
+        load_keys(str(tmp_path))
