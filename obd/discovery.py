@@ -173,9 +173,16 @@ def readings_of(answers: Iterable[Answer]) -> tuple[list[Reading], list[str]]:
     readings: list[Reading] = []
     problems: list[str] = []
     for answer in answers:
+        ecu, raw = answer
         try:
+            # One PID, as long as it must be: nearly all answers are of this kind.
+            if len(raw) > 2 and raw[0] == 0x41 and size_of(raw[1]) == len(raw) - 2:
+                pid = raw[1]
+                data = raw[2:]
+                readings.append(Reading(ecu, pid, data, tuple(decode(pid, data))))
+                continue
             for pid, data in split(services.payload(answer.data, services.CURRENT_DATA)):
-                readings.append(Reading(answer.ecu, pid, data, tuple(decode(pid, data))))
+                readings.append(Reading(ecu, pid, data, tuple(decode(pid, data))))
         except ResponseError as error:
             problems.append(f"{error}")
     return readings, problems

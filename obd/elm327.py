@@ -128,6 +128,8 @@ class Elm327:
         """Commands of queries asked before."""
         self._is_plain = False
         """An answer may be taken the short way: all that is to be learnt about the adapter is known."""
+        self._shortcuts: dict[Query, bytes] = {}
+        """Commands of queries that were answered the short way; valid for one target and shape."""
         self._target: Target | None = None
         self._is_odd_target = False
         self._has_count = False
@@ -152,6 +154,7 @@ class Elm327:
         """Begins, whatever the adapter was doing."""
         self.protocol = ""
         self.shape = None
+        self._shortcuts = {}
         self.refused = []
         self._target = None
         self._is_odd_target = False
@@ -178,11 +181,27 @@ class Elm327:
         self.noise_bytes += len(self._buffer)
         self._buffer = b""
         if query.target != self._target:
+            self._shortcuts = {}
             self._commands = self._address(query.target)
             if self._commands:
                 self.state = ASKING
                 return self._next_command(now_ms)
         return self._send_query(now_ms)
+
+    def shortcut(self, query: Query) -> "bytes | None":
+        """What `ask` would write for a query that has had an ordinary answer before, else None.
+
+        For who reads blocking: write this, read, and give both to `shortcut_answer`.  It saves half of the
+        time, because a process that has just slept runs everything from cold caches."""
+        return self._shortcuts.get(query)
+
+    def shortcut_answer(self, query: Query, data: bytes) -> "Outcome | None":
+        """The outcome when `data` is an ordinary answer; else None: then call `ask`, whose bytes are written
+        already, and `receive` with `data`."""
+        if data[-1:] != _PROMPT or self._buffer:
+            return None
+        answers = self._plain_answers(query, data)
+        return None if answers is None else Outcome(ANSWERED, answers, "")
 
     def receive(self, data: bytes, now_ms: int) -> list[Action]:
         """What follows from bytes of the adapter, however they are cut."""
@@ -193,9 +212,12 @@ class Elm327:
         if self.state == RESYNC:
             return self._on_resync(buffer, now_ms)
         if self._is_plain and buffer[-1:] == _PROMPT:
-            answers = self._plain_answers(buffer)
+            answers = self._plain_answers(self._query, buffer)
             if answers is not None:
                 self._buffer = b""
+                if len(self._shortcuts) >= ENCODED_MAX:
+                    self._shortcuts.clear()
+                self._shortcuts[self._query] = self._command
                 return self._finish(Outcome(ANSWERED, answers, ""))
         end = buffer.find(_PROMPT)
         if end < 0:
@@ -240,6 +262,7 @@ class Elm327:
     def _resync(self, after: str, now_ms: int) -> list[Action]:
         self._after = after
         self._is_plain = False
+        self._shortcuts = {}
         self._resyncs = 0
         self.state = RESYNC
         return self._try_resync(now_ms)
@@ -374,10 +397,11 @@ class Elm327:
         self.deadline_ms = now_ms + (query.timeout_ms or usual_ms)
         return [Write(self._command)]
 
-    def _plain_answers(self, buffer: bytes) -> "list[Answer] | None":
+    def _plain_answers(self, query: Query, buffer: bytes) -> "list[Answer] | None":
         """Answers when all is as usual: whole lines of one frame each.  None: look closer."""
         digits = 3 if self.shape == CAN_11 else 8
-        request: bytes = self._query.data
+        request: bytes = query.data
+        begin: bytes = bytes((request[0] | 0x40,))
         answers: list[Answer] = []
         try:
             for line in buffer[:-1].decode().split("\r"):
@@ -386,7 +410,7 @@ class Elm327:
                 data = bytes.fromhex(line[digits:])
                 size = data[0]
                 body = data[1 : 1 + size]
-                if len(body) != size or size > 7 or body[0] == 0x7F or not belongs_to(body, request):
+                if len(body) != size or size > 7 or body[:1] != begin or not belongs_to(body, request):
                     return None
                 answers.append(Answer(int(line[:digits], 16), body))
         except (ValueError, IndexError):
@@ -410,6 +434,7 @@ class Elm327:
                 # The next car may be another one.
                 self.protocol = ""
                 self.shape = None
+                self._shortcuts = {}
             return self._finish(outcome)
         if self._has_count:
             self.takes_count = True
@@ -480,6 +505,8 @@ class Elm327:
                     answers = [answer for answer in answers if belongs_to(answer.data, request)]
                     shape = other
             if answers:
+                if shape != self.shape:
+                    self._shortcuts = {}
                 self.shape = shape
             elif not problem:
                 problem, detail = DAMAGED, data_lines[0][:40]

@@ -36,6 +36,8 @@ class Formula:
         condition, question, rest = text.partition("?")
         self._condition = _Parser(self, condition, text).whole() if question else None
         self._value = _Parser(self, rest if question else condition, text).whole()
+        self.value = None if question else self._value
+        """The bare function of a formula without a condition, for who knows that the data is long enough."""
 
     def __call__(self, data: bytes) -> "int | float | None":
         """The value, or None where the condition says that there is none.  Raises ResponseError."""

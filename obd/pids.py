@@ -43,6 +43,7 @@ class Value(namedtuple("Value", ("field", "value"))):
 
 
 _fields: dict[int, list[Field]] = {}
+_plans: dict[int, list[tuple]] = {}  # type: ignore[type-arg]  # of _step
 
 
 def fields_of(pid: int) -> list[Field]:
@@ -86,27 +87,36 @@ def decode(pid: int, data: bytes) -> list[Value]:
     """The values in the data bytes of a PID, without service and PID.
 
     Values that the data says are not there are left out.  Raises ResponseError when it is too short."""
-    fields = fields_of(pid)
-    if not fields:
+    plan = _plans.get(pid)
+    if plan is None:
+        plan = _plans[pid] = [_step(field) for field in fields_of(pid)]
+    if not plan:
         return []
-    if len(data) < fields[0].size:
-        raise ResponseError(
-            f"PID {pid:02X} has {len(data)} data bytes instead of {fields[0].size}: {data.hex()}"
-        )
+    size = len(data)
+    if size < plan[0][0].size:
+        raise ResponseError(f"PID {pid:02X} has {size} data bytes instead of {plan[0][0].size}: {data.hex()}")
     values = []
-    for field in fields:
-        if len(data) < field.size:
-            continue
-        formula = field.formula
-        if formula is None:
-            raw: int | float | None = None
-        else:
-            raw = formula(data)
-            if raw is None:
-                continue
-        unit: str = field.unit
-        values.append(Value(field, raw if unit[:1] != "=" else _meaning(field, raw, data)))
+    for field, compute, is_plain in plan:
+        if is_plain:
+            values.append(Value(field, compute(data)))
+        elif size >= field.size:
+            raw = None if field.formula is None else field.formula(data)
+            if raw is not None or field.formula is None:
+                values.append(Value(field, _meaning(field, raw, data)))
     return values
+
+
+def _step(field: Field):  # type: ignore[no-untyped-def]  # the type of a function has no name in MicroPython
+    """(field, function, whether its value can be computed with no further question)."""
+    formula = field.formula
+    is_plain = (
+        formula is not None
+        and formula.value is not None
+        and field.unit[:1] != "="
+        and field.size == size_of(field.pid)
+        and formula.bytes_needed <= field.size
+    )
+    return field, formula.value if formula is not None else None, is_plain
 
 
 def split(data: bytes) -> "list[tuple[int, bytes]]":
@@ -140,6 +150,8 @@ def supported(base: int, data: bytes) -> list[int]:
 
 def _meaning(field: Field, raw: "int | float | None", data: bytes) -> object:
     unit: str = field.unit
+    if unit[:1] != "=":
+        return raw
     if unit == "=pids":
         return supported(field.pid, data)
     if raw is None or unit == "=raw":
