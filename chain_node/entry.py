@@ -2,17 +2,19 @@
 
 Runs on CPython.  Keys are CBOR lists that begin with the kind of the entry, so no two kinds can meet:
 
-    ["account", public key]         1 balance_ucpc   2 nonce   3 quota_day   4 quota_used
-    ["anchor", stream, upload]      1 chunk_count   2 cipher_root   3 plain_root   4 manifest_hash
-                                    5 tx hash   6 height
-    ["stream", stream]              1 owner   2 last upload
+    ["account", public key]             1 balance_ucpc   2 nonce   3 quota_day   4 quota_used
+    ["anchor", owner, stream, upload]   1 chunk_count   2 cipher_root   3 plain_root   4 manifest_hash
+                                        5 tx hash   6 height
+    ["stream", owner, stream]           1 last upload
 
-A light client reads them with a proof against a header's `state_root`.
+The owner is the public key that signed the anchors.  Stream ids follow from what is public; whoever else
+anchors under one has a stream of its own there, and takes nothing from the owner's.  A light client reads
+entries with a proof against a header's `state_root`.
 """
 
 from dataclasses import dataclass
 
-from chain_node.fields import KEY_SIZE, Fields, read
+from chain_node.fields import Fields, read
 from chain_node.transaction import SUPPLY_UCPC, Anchor
 from puf import cbor
 
@@ -24,14 +26,14 @@ def account_key(public: bytes) -> bytes:
     return cbor.encode(["account", public])
 
 
-def anchor_key(stream: bytes, upload: int) -> bytes:
-    """Where the anchor of this upload stands."""
-    return cbor.encode(["anchor", stream, upload])
+def anchor_key(owner: bytes, stream: bytes, upload: int) -> bytes:
+    """Where the anchor of this upload of the owner's stream stands."""
+    return cbor.encode(["anchor", owner, stream, upload])
 
 
-def stream_key(stream: bytes) -> bytes:
-    """Where it stands whose stream this is."""
-    return cbor.encode(["stream", stream])
+def stream_key(owner: bytes, stream: bytes) -> bytes:
+    """Where it stands how far the owner's stream has come."""
+    return cbor.encode(["stream", owner, stream])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +123,19 @@ class AnchorEntry:
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """Whose stream it is, and how far it has come."""
+    """How far a stream has come."""
 
-    owner: bytes
-    """Public key of the account that anchored to it first."""
     last_upload: int
     """Index of the last upload that is anchored; the next one must be greater."""
 
     def encode(self) -> bytes:
         """The entry's bytes."""
-        return cbor.encode({1: self.owner, 2: self.last_upload})
+        return cbor.encode({1: self.last_upload})
 
     @classmethod
     def decode(cls, data: bytes) -> "StreamEntry":
         """Raises WireError."""
         fields = Fields(read(data, "stream entry", ENTRY_SIZE_MAX), "stream entry")
-        entry = cls(owner=fields.blob(1, "owner", KEY_SIZE), last_upload=fields.integer(2, "last upload"))
+        entry = cls(last_upload=fields.integer(1, "last upload"))
         fields.done()
         return entry

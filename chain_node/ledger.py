@@ -145,10 +145,9 @@ def _transfer(state: State, payer: bytes, body: Transfer) -> None:
 
 
 def _anchor(state: State, transaction: Transaction, body: Anchor, height: int) -> None:
-    stream, name = state.stream(body.stream), body.stream.hex()
-    if stream and stream.owner != transaction.sender:
-        raise Refused(Reason.STREAM_OF_ANOTHER, f"stream {name} belongs to key {stream.owner.hex()}")
-    present = state.anchor(body.stream, body.upload)
+    owner, name = transaction.sender, body.stream.hex()
+    stream = state.stream(owner, body.stream)
+    present = state.anchor(owner, body.stream, body.upload)
     if present and present.is_of(body):
         raise Refused(
             Reason.ANCHOR_KNOWN, f"upload {body.upload} of stream {name} is anchored already, as it is"
@@ -163,7 +162,7 @@ def _anchor(state: State, transaction: Transaction, body: Anchor, height: int) -
             Reason.ANCHOR_BEHIND,
             f"stream {name} is anchored up to upload {stream.last_upload}; {body.upload} comes too late",
         )
-    state.set_stream(body.stream, StreamEntry(transaction.sender, body.upload))
+    state.set_stream(owner, body.stream, StreamEntry(body.upload))
     entry = AnchorEntry(
         chunk_count=body.chunk_count,
         cipher_root=body.cipher_root,
@@ -172,7 +171,7 @@ def _anchor(state: State, transaction: Transaction, body: Anchor, height: int) -
         tx_hash=transaction.tx_hash,
         height=height,
     )
-    state.set_anchor(body.stream, body.upload, entry)
+    state.set_anchor(owner, body.stream, body.upload, entry)
 
 
 def _credit(state: State, public: bytes, amount_ucpc: int) -> None:

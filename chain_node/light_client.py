@@ -166,14 +166,16 @@ class LightClient:
         data = self.confirm_state(account_key(public), evidence)
         return Account() if data is None else Account.decode(data)
 
-    def confirm_anchor(self, stream: bytes, upload: int, evidence: StateEvidence) -> AnchorEntry | None:
-        """The anchor of this upload after that block; None if it proves not to be anchored."""
-        data = self.confirm_state(anchor_key(stream, upload), evidence)
+    def confirm_anchor(
+        self, owner: bytes, stream: bytes, upload: int, evidence: StateEvidence
+    ) -> AnchorEntry | None:
+        """What this key anchored as this upload of its stream; None if it proves to have anchored none."""
+        data = self.confirm_state(anchor_key(owner, stream, upload), evidence)
         return None if data is None else AnchorEntry.decode(data)
 
-    def confirm_stream(self, stream: bytes, evidence: StateEvidence) -> StreamEntry | None:
-        """Whose stream this is after that block; None if it proves to be nobody's."""
-        data = self.confirm_state(stream_key(stream), evidence)
+    def confirm_stream(self, owner: bytes, stream: bytes, evidence: StateEvidence) -> StreamEntry | None:
+        """How far the owner's stream has come after that block; None if it proves to have no anchors."""
+        data = self.confirm_state(stream_key(owner, stream), evidence)
         return None if data is None else StreamEntry.decode(data)
 
 

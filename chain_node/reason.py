@@ -50,8 +50,6 @@ class Reason(IntEnum):
     """This upload of the stream is already anchored, with other content; an anchor never changes."""
     ANCHOR_BEHIND = 35
     """A later upload of the stream is already anchored; uploads are anchored in order."""
-    STREAM_OF_ANOTHER = 36
-    """Another key anchored to this stream first; the stream is that key's."""
 
     @property
     def label(self) -> str:

@@ -35,8 +35,8 @@ class State:
         self.entries = entries
         self._parent = parent
         self._accounts: dict[bytes, Account] = {}
-        self._anchors: dict[tuple[bytes, int], AnchorEntry | None] = {}
-        self._streams: dict[bytes, StreamEntry | None] = {}
+        self._anchors: dict[tuple[bytes, bytes, int], AnchorEntry | None] = {}
+        self._streams: dict[tuple[bytes, bytes], StreamEntry | None] = {}
         self._changes: dict[bytes, Account | AnchorEntry | StreamEntry] = {}
 
     def fork(self) -> "State":
@@ -58,37 +58,39 @@ class State:
         self._accounts[public] = account
         self._changes[account_key(public)] = account
 
-    def anchor(self, stream: bytes, upload: int) -> AnchorEntry | None:
-        """The anchor of this upload, if there is one."""
-        place = (stream, upload)
+    def anchor(self, owner: bytes, stream: bytes, upload: int) -> AnchorEntry | None:
+        """The anchor of this upload of the owner's stream, if there is one."""
+        place = (owner, stream, upload)
         if place not in self._anchors:
             if self._parent:
-                self._anchors[place] = self._parent.anchor(stream, upload)
+                self._anchors[place] = self._parent.anchor(owner, stream, upload)
             else:
-                data = self.entries.get(anchor_key(stream, upload))
+                data = self.entries.get(anchor_key(owner, stream, upload))
                 self._anchors[place] = None if data is None else AnchorEntry.decode(data)
         return self._anchors[place]
 
-    def set_anchor(self, stream: bytes, upload: int, entry: AnchorEntry) -> None:
+    def set_anchor(self, owner: bytes, stream: bytes, upload: int, entry: AnchorEntry) -> None:
         """Anchor an upload that is not anchored yet; the ledger has checked that."""
-        assert self.anchor(stream, upload) is None, "an anchor never changes"  # noqa: S101 - only a bug gets here
-        self._anchors[stream, upload] = entry
-        self._changes[anchor_key(stream, upload)] = entry
+        old = self.anchor(owner, stream, upload)
+        assert old is None, "an anchor never changes"  # noqa: S101 - only a bug gets here
+        self._anchors[owner, stream, upload] = entry
+        self._changes[anchor_key(owner, stream, upload)] = entry
 
-    def stream(self, stream: bytes) -> StreamEntry | None:
-        """Whose stream this is, if anybody's."""
-        if stream not in self._streams:
+    def stream(self, owner: bytes, stream: bytes) -> StreamEntry | None:
+        """How far the owner's stream has come; None when nothing of it is anchored."""
+        place = (owner, stream)
+        if place not in self._streams:
             if self._parent:
-                self._streams[stream] = self._parent.stream(stream)
+                self._streams[place] = self._parent.stream(owner, stream)
             else:
-                data = self.entries.get(stream_key(stream))
-                self._streams[stream] = None if data is None else StreamEntry.decode(data)
-        return self._streams[stream]
+                data = self.entries.get(stream_key(owner, stream))
+                self._streams[place] = None if data is None else StreamEntry.decode(data)
+        return self._streams[place]
 
-    def set_stream(self, stream: bytes, entry: StreamEntry) -> None:
-        """From now on the stream is as `entry` says."""
-        self._streams[stream] = entry
-        self._changes[stream_key(stream)] = entry
+    def set_stream(self, owner: bytes, stream: bytes, entry: StreamEntry) -> None:
+        """From now on the owner's stream is as `entry` says."""
+        self._streams[owner, stream] = entry
+        self._changes[stream_key(owner, stream)] = entry
 
     def commit(self) -> bytes:
         """Write all changes to the map in one batch; the new state root."""

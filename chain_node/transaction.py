@@ -60,11 +60,11 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """Kind 2: the hashes of one upload of a stream, kept for ever under (stream, upload)."""
+    """Kind 2: the hashes of one upload of a stream, kept for ever under (signer, stream, upload)."""
 
     KIND: ClassVar[int] = 2
     stream: bytes
-    """32 bytes; belongs to the key that anchors to it first, so it should not be guessable before."""
+    """32 bytes: which of the signer's streams; under another signer the same id is another stream."""
     upload: int
     """Index of the upload in its stream; only grows."""
     chunk_count: int

@@ -78,7 +78,6 @@ _STEPS = {
     Reason.ANCHOR_KNOWN: Step.LOOK_UP,
     Reason.ANCHOR_CONFLICT: Step.LOOK_UP,
     Reason.ANCHOR_BEHIND: Step.LOOK_UP,
-    Reason.STREAM_OF_ANOTHER: Step.LOOK_UP,
 }
 
 
@@ -242,10 +241,10 @@ class Anchorer:
     async def _look_up(self, manifest: Manifest, message: str) -> Settled:
         """What the chain's state, proven, says about an upload that the node says cannot be anchored."""
         anchor = anchor_of(manifest)
-        answer = await self._client.get_state(anchor_key(anchor.stream, anchor.upload))
+        answer = await self._client.get_state(anchor_key(self._key.public, anchor.stream, anchor.upload))
         await self._follow(answer.link.header.height)
         with self._fork_advice():
-            entry = self._light.confirm_anchor(anchor.stream, anchor.upload, answer)
+            entry = self._light.confirm_anchor(self._key.public, anchor.stream, anchor.upload, answer)
         if entry is not None and entry.is_of(anchor):
             found = await self._client.get_transaction(entry.tx_hash)
             if found.evidence is None:
@@ -258,14 +257,12 @@ class Anchorer:
         return Settled(refusal=_refusal(message))
 
     async def _is_too_late(self, anchor: Anchor) -> bool:
-        """Whether the stream is another's, or a later upload of it is anchored."""
-        answer = await self._client.get_state(stream_key(anchor.stream))
+        """Whether a later upload of the stream is anchored."""
+        answer = await self._client.get_state(stream_key(self._key.public, anchor.stream))
         await self._follow(answer.link.header.height)
         with self._fork_advice():
-            stream = self._light.confirm_stream(anchor.stream, answer)
-        return stream is not None and (
-            stream.owner != self._key.public or stream.last_upload >= anchor.upload
-        )
+            stream = self._light.confirm_stream(self._key.public, anchor.stream, answer)
+        return stream is not None and stream.last_upload >= anchor.upload
 
     async def _pay_fee(self, upload: SpooledUpload, transaction: Transaction, message: str) -> Settled:
         fee_min_ucpc = self._genesis.fee_min_ucpc

@@ -63,14 +63,14 @@ def test_an_anchor_from_the_treasury_to_its_proofs_trusting_only_the_genesis(tmp
         receipt = await confirm(dev, client, light, transaction.tx_hash)
         assert (receipt.reason, receipt.fee_ucpc) == (Reason.APPLIED, 0)
 
-        present = await client.get_state(anchor_key(body.stream, 7))
-        absent = await client.get_state(anchor_key(body.stream, 8))
+        present = await client.get_state(anchor_key(ALICE.public, body.stream, 7))
+        absent = await client.get_state(anchor_key(ALICE.public, body.stream, 8))
         await client.follow(light)
-        entry = light.confirm_anchor(body.stream, 7, present)
+        entry = light.confirm_anchor(ALICE.public, body.stream, 7, present)
         assert entry is not None
         assert entry.is_of(body)
         assert entry.tx_hash == transaction.tx_hash
-        assert light.confirm_anchor(body.stream, 8, absent) is None
+        assert light.confirm_anchor(ALICE.public, body.stream, 8, absent) is None
 
         await client.submit(transaction)
         with pytest.raises(Refused) as caught:

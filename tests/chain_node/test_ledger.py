@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain_node import ledger
 from chain_node.block import NO_PROPOSER, Block, list_root
-from chain_node.entry import AnchorEntry
+from chain_node.entry import AnchorEntry, StreamEntry
 from chain_node.errors import IllicitBlock, Refused
 from chain_node.ledger import DAY_MS, next_time_ms
 from chain_node.reason import Reason
@@ -209,33 +210,55 @@ def test_an_anchor_says_what_was_anchored_by_which_transaction_at_which_height()
     chain.extend()
     assert reasons(chain, transaction) == ["applied"]
     state = chain.state()
-    assert state.anchor(body.stream, 4) == AnchorEntry(
+    assert state.anchor(ALICE.public, body.stream, 4) == AnchorEntry(
         body.chunk_count, body.cipher_root, body.plain_root, body.manifest_hash, transaction.tx_hash, 2
     )
-    assert state.anchor(body.stream, 3) is None
-    stream = state.stream(body.stream)
-    assert stream is not None
-    assert (stream.owner, stream.last_upload) == (ALICE.public, 4)
+    assert state.anchor(ALICE.public, body.stream, 3) is None
+    assert state.stream(ALICE.public, body.stream) == StreamEntry(4)
+    assert state.stream(BOB.public, body.stream) is None
 
 
 def test_an_anchor_never_changes_and_uploads_only_rise() -> None:
     chain = Chain()
     chain.extend(chain.sign(ALICE, anchor(upload=4)))
-    first = chain.state().anchor(anchor().stream, 4)
+    first = chain.state().anchor(ALICE.public, anchor().stream, 4)
+    assert first is not None
     told = [
         (ALICE, anchor(upload=4), "anchor_known"),
         (ALICE, anchor(upload=4, content=b"other"), "anchor_conflict"),
         (ALICE, anchor(upload=3), "anchor_behind"),
-        (BOB, anchor(upload=4), "stream_of_another"),
-        (BOB, anchor(upload=5), "stream_of_another"),
-        (BOB, anchor(b"another stream", upload=0), "applied"),
+        (ALICE, anchor(b"another stream", upload=0), "applied"),
         (ALICE, anchor(upload=5), "applied"),
         (ALICE, anchor(upload=900), "applied"),
         (ALICE, anchor(upload=899), "anchor_behind"),
     ]
     for who, body, expected in told:
         assert reasons(chain, chain.sign(who, body)) == [expected]
-        assert chain.state().anchor(anchor().stream, 4) == first
+        assert chain.state().anchor(ALICE.public, anchor().stream, 4) == first
+
+
+def test_a_squatter_that_anchors_to_alices_stream_id_first_has_a_stream_of_its_own() -> None:
+    chain = Chain()
+    told = [
+        (BOB, anchor(upload=0, content=b"squatter"), "applied"),
+        (BOB, anchor(upload=900, content=b"squatter"), "applied"),
+        (ALICE, anchor(upload=0), "applied"),
+        (BOB, anchor(upload=0), "anchor_conflict"),
+        (BOB, anchor(upload=1), "anchor_behind"),
+        (ALICE, anchor(upload=1), "applied"),
+        (ALICE, anchor(upload=1), "anchor_known"),
+    ]
+    for who, body, expected in told:
+        assert reasons(chain, chain.sign(who, body)) == [expected]
+    state, stream = chain.state(), anchor().stream
+    assert state.stream(ALICE.public, stream) == StreamEntry(1)
+    assert state.stream(BOB.public, stream) == StreamEntry(900)
+    mine, theirs = (state.anchor(who.public, stream, 0) for who in (ALICE, BOB))
+    assert mine is not None
+    assert theirs is not None
+    assert mine.is_of(anchor(upload=0))
+    assert theirs.is_of(anchor(upload=0, content=b"squatter"))
+    assert state.anchor(ALICE.public, stream, 900) is None
 
 
 def test_the_same_upload_twice_in_one_block_is_anchored_once() -> None:
@@ -270,7 +293,7 @@ def test_money_is_conserved_replays_never_apply_and_anchors_never_change(
     chain = Chain()
     sent: list[Transaction] = []
     applied: set[bytes] = set()
-    anchors: dict[tuple[bytes, int], AnchorEntry] = {}
+    anchors: dict[tuple[bytes, bytes, int], AnchorEntry] = {}
     for who, body, nonce_offset, fee_ucpc, step_ms, is_replayed in steps:
         nonce = max(0, chain.state().account(who.public).nonce + nonce_offset)
         sent.append(chain.sign(who, body, nonce, fee_ucpc))
@@ -290,11 +313,11 @@ def test_money_is_conserved_replays_never_apply_and_anchors_never_change(
             assert account.nonce == before[person.public].nonce + count
             assert account.balance_ucpc >= 0
             assert account.quota_used_on(place.time_ms // DAY_MS) <= 3
-        for stream in (b"s", b"t"):
-            for upload in range(6):
-                place_of = (stream.ljust(32, b"\0"), upload)
-                entry = chain.state().anchor(*place_of)
-                assert anchors.setdefault(place_of, entry) == entry if entry else place_of not in anchors
+        state = chain.state()
+        for who, stream, upload in product(PEOPLE, (b"s", b"t"), range(6)):
+            place_of = (who.public, stream.ljust(32, b"\0"), upload)
+            entry = state.anchor(*place_of)
+            assert anchors.setdefault(place_of, entry) == entry if entry else place_of not in anchors
 
 
 @settings(deadline=None, max_examples=20)
@@ -397,9 +420,9 @@ def test_golden_state_root_of_a_block() -> None:
     chain = Chain()
     chain.extend(chain.sign(ALICE, Transfer(BOB.public, 5)), chain.sign(BOB, anchor(), fee_ucpc=0))
     header = chain.blocks[0].header
-    assert header.state_root.hex() == "83988d45ba0323c5646c6cf691dcc74abaf39044e06c39948246f1982614d04e"
+    assert header.state_root.hex() == "040f98dc29b0bc5b819c293037ae62337131a7fce6cf6f5d34febd754be001f8"
     assert header.receipts_root.hex() == "625a95d126ddf71a34f92e52725036ce0e6c3d19d2090edf35aacf09f9721c0d"
-    assert header.block_hash.hex() == "fa5aba97e3925ef4846a7f7e0de9be08706b01f7ea7d376cca75ccef7e2d6e3a"
+    assert header.block_hash.hex() == "41be81812bdbb5e726301faec11d60eee622de2ff99aca26a1eeb425c60d026e"
 
 
 @settings(deadline=None)

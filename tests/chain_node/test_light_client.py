@@ -25,6 +25,7 @@ from chain_node.light_client import LightClient, TrustedHead, verify_certificate
 from chain_node.reason import Reason
 from chain_node.transaction import Receipt, Transfer
 from puf import cbor
+from puf.ed25519 import SigningKey
 from tests.chain_node.world import (
     ALICE,
     BOB,
@@ -291,16 +292,47 @@ def test_the_state_is_confirmed_present_and_absent() -> None:
     account = client.confirm_account(ALICE.public, CHAIN.account_evidence(ALICE))
     assert (account.nonce, account.balance_ucpc) == (5, CHAIN.balance(ALICE))
     assert client.confirm_account(CAROL.public, CHAIN.account_evidence(CAROL)).balance_ucpc == 0
-    stream = anchor().stream
-    entry = client.confirm_anchor(stream, 4, CHAIN.state_evidence(anchor_key(stream, 4)))
+    owner, stream = BOB.public, anchor().stream
+    entry = client.confirm_anchor(owner, stream, 4, CHAIN.state_evidence(anchor_key(owner, stream, 4)))
     assert entry is not None
     assert entry.is_of(anchor())
-    assert client.confirm_anchor(stream, 5, CHAIN.state_evidence(anchor_key(stream, 5))) is None
-    owned = client.confirm_stream(stream, CHAIN.state_evidence(stream_key(stream)))
+    absent = CHAIN.state_evidence(anchor_key(owner, stream, 5))
+    assert client.confirm_anchor(owner, stream, 5, absent) is None
+    owned = client.confirm_stream(owner, stream, CHAIN.state_evidence(stream_key(owner, stream)))
     assert owned is not None
-    assert (owned.owner, owned.last_upload) == (BOB.public, 4)
-    nobodys = b"\x09" * 32
-    assert client.confirm_stream(nobodys, CHAIN.state_evidence(stream_key(nobodys))) is None
+    assert owned.last_upload == 4
+    nobodys = CHAIN.state_evidence(stream_key(ALICE.public, stream))
+    assert client.confirm_stream(ALICE.public, stream, nobodys) is None
+
+
+def test_a_squatter_of_a_stream_id_proves_only_its_own_and_the_owner_is_anchored_all_the_same() -> None:
+    """Stream ids follow from what is public, so anybody may anchor to Alice's before she does."""
+    chain, stream = Chain(), anchor().stream
+    squat = chain.sign(BOB, anchor(upload=900, content=b"squatter"))
+    chain.extend(squat)
+    upload = chain.sign(ALICE, anchor(upload=0))
+    assert [receipt.reason for receipt in chain.extend(upload)] == [Reason.APPLIED]
+    client = LightClient(chain.genesis)
+    client.follow(chain.links)
+
+    def anchored(who: SigningKey, index: int) -> bytes | None:
+        entry = client.confirm_anchor(
+            who.public, stream, index, chain.state_evidence(anchor_key(who.public, stream, index))
+        )
+        return None if entry is None else entry.tx_hash
+
+    def last_upload(who: SigningKey) -> int | None:
+        entry = client.confirm_stream(
+            who.public, stream, chain.state_evidence(stream_key(who.public, stream))
+        )
+        return None if entry is None else entry.last_upload
+
+    assert (anchored(ALICE, 0), anchored(ALICE, 900), last_upload(ALICE)) == (upload.tx_hash, None, 0)
+    assert (anchored(BOB, 0), anchored(BOB, 900), last_upload(BOB)) == (None, squat.tx_hash, 900)
+    with pytest.raises(EvidenceError, match="state proof against block 2: the proof leads to root"):
+        client.confirm_anchor(
+            ALICE.public, stream, 900, chain.state_evidence(anchor_key(BOB.public, stream, 900))
+        )
 
 
 def test_a_proof_of_another_key_or_another_block_proves_nothing() -> None:

@@ -83,7 +83,6 @@ def test_what_no_block_or_receipt_would_take_is_refused_at_once() -> None:
         (pay(chain, 1, fee_ucpc=half), Reason.FEE_NOT_COVERED),
         (pay(chain, 1, amount_ucpc=half), Reason.BALANCE_TOO_LOW),
         (chain.sign(key("nobody"), anchor(), fee_ucpc=0), Reason.ACCOUNT_UNKNOWN),
-        (chain.sign(ALICE, anchor(upload=5)), Reason.STREAM_OF_ANOTHER),
         (chain.sign(BOB, anchor(upload=4)), Reason.ANCHOR_KNOWN),
         (chain.sign(BOB, anchor(upload=4, content=b"other")), Reason.ANCHOR_CONFLICT),
         (chain.sign(BOB, anchor(upload=3)), Reason.ANCHOR_BEHIND),

@@ -93,7 +93,6 @@ def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
         "anchor_known": 33,
         "anchor_conflict": 34,
         "anchor_behind": 35,
-        "stream_of_another": 36,
     }
     assert dict(enumerate((Transfer, Anchor), 1)) == KINDS
     assert Reason.ANCHOR_KNOWN.is_final

@@ -25,6 +25,7 @@ from gateway.disk import FileMissing
 from gateway.errors import AnchorError, EvidenceError
 from gateway.evidence import anchor_of
 from gateway.spool import SpooledUpload
+from puf.ed25519 import SigningKey
 from tests.gateway.anchored import Answer, LabNode, answering, refusal, store_uploads
 from tests.gateway.telemetry import OWNER, can_batch
 
@@ -267,6 +268,28 @@ def test_an_upload_that_is_anchored_with_other_content_is_refused_for_good(
     run(story)
 
 
+def test_a_stranger_that_anchors_to_the_stream_first_is_in_nobodys_way(
+    tmp_path: Path, uploads: list[SpooledUpload]
+) -> None:
+    """Stream ids follow from what is public, and so anybody may use them."""
+
+    async def story() -> None:
+        async with LabNode(tmp_path / "chain") as node, Desk(tmp_path, node) as desk:
+            squatter, chain_id = SigningKey(b"squatter".ljust(32)), node.genesis.chain_id
+            node.treasury.fund(squatter.public, 5_000)
+            await node.produce()
+            for nonce, upload in enumerate((uploads[0], uploads[3])):
+                node.dev.node.submit(Transaction.sign(squatter, chain_id, nonce, other_content(upload)).data)
+            await node.produce()
+            assert node.dev.node.nonce_of(squatter.public) == 2
+            settled = await desk.anchor(uploads)
+            for upload, each in zip(uploads, settled, strict=True):
+                assert each.evidence is not None
+                desk.anchorer.check(each.evidence, upload.manifest)
+
+    run(story)
+
+
 def test_an_upload_that_comes_too_late_is_refused_for_good(
     tmp_path: Path, uploads: list[SpooledUpload]
 ) -> None:
@@ -467,7 +490,7 @@ def test_a_pool_that_is_full_is_told(tmp_path: Path, uploads: list[SpooledUpload
     run(story)
 
 
-@pytest.mark.parametrize("reason", [Reason.ANCHOR_CONFLICT, Reason.ANCHOR_BEHIND, Reason.STREAM_OF_ANOTHER])
+@pytest.mark.parametrize("reason", [Reason.ANCHOR_CONFLICT, Reason.ANCHOR_BEHIND])
 def test_a_refusal_for_good_must_be_proven(
     tmp_path: Path, uploads: list[SpooledUpload], reason: Reason
 ) -> None:
