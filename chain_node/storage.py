@@ -11,13 +11,14 @@ remembers what it said, and can finish a block that it was about to make final.
     node    by hash: nodes of the state's Merkle map; `stale_since` is the height that no longer needs one
     vote    by height, round, phase: our own votes, until their height is decided
 
+SQLite is opened as gateway/database.py opens it; neither folder may import the other, so keep them level.
 Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous.
 """
 
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -73,12 +74,19 @@ CREATE TABLE vote (
 APPLICATION_ID = 0x4350436E
 """Marks our files in SQLite's header: "CPCn"."""
 SCHEMA_VERSION = 1
+BUSY_MS = 5_000
+"""How long it waits for another process that holds the file."""
+CHECKPOINT_PAGES = 1_000
+"""Length of the log, in pages of 4 KiB, at which a commit also copies it back."""
+LOG_BYTES_MAX = 16 << 20
+"""What the log shrinks back to when something let it grow."""
 STATES_KEPT = 64
 """Blocks back from the head whose states can still be proven; older nodes are deleted."""
 NODES_CACHED = 1 << 14
 """State nodes kept in memory, some 4 MiB."""
 BODY_SIZE_MAX = 1 << 26
 """Bytes of a block's transactions or receipts as we stored them ourselves."""
+_FULL = "the disk is full; free some space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +111,38 @@ class Storage:
         """The last block that is committed."""
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], genesis: Genesis, vfs: str | None = None) -> "Storage":
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        genesis: Genesis,
+        vfs: str | None = None,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
+    ) -> "Storage":
         """The chain in `path`, which is made with the genesis's state if it is not there.
 
-        vfs: name of a registered SQLite VFS; tests put a disk there that forgets.
+        vfs: name of a registered SQLite VFS, which must have the file; tests put a disk there that forgets.
+        checkpoint_pages: see CHECKPOINT_PAGES.
         Raises WrongChainStored, StorageDamaged, StorageFull, StorageError.
         """
-        name = os.fspath(path)
+        name = os.path.abspath(path)
         if vfs is None:
+            # Made here, not by SQLite, for the permissions; its -wal and -shm files take theirs from it.
             _create_private(name)
         with _storage_errors(name):
-            connection = apsw.Connection(name, vfs=vfs)
+            connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         storage = cls(connection, name, genesis)
         try:
             with storage.errors(), _decoding(name):
+                connection.set_busy_timeout(BUSY_MS)
+                # Before anything is changed in it: it may be somebody else's.
+                is_new = connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get
+                if not is_new:
+                    storage._check_identity()
                 storage._configure()
-                storage._begin_or_resume()
+                connection.set_wal_hook(_checkpoint_every(checkpoint_pages))
+                if is_new:
+                    storage._begin()
+                storage._resume()
         except BaseException:
             connection.close()
             raise
@@ -272,23 +296,34 @@ class Storage:
                 raise
 
     def _configure(self) -> None:
-        self._connection.set_busy_timeout(5_000)
         mode = self._connection.pragma("journal_mode", "WAL")
         if mode != "wal":
-            raise StorageError(self._path, f"journal mode is {mode}, not wal; use a local disk")
+            advice = "use a local disk: WAL needs memory that processes share"
+            raise StorageError(self._path, f"journal mode is {mode}, not wal; {advice}")
         self._connection.pragma("synchronous", "FULL")
+        self._connection.pragma("cell_size_check", True)
         self._connection.pragma("trusted_schema", False)
-        # Memory-mapped, a dying disk would kill the process in place of an error.
+        # Memory-mapped, a dying disk would kill the process (SIGBUS) in place of an error.
         self._connection.pragma("mmap_size", 0)
+        # Nothing of a database goes anywhere else on the disk.
+        self._connection.pragma("temp_store", "MEMORY")
+        self._connection.pragma("journal_size_limit", LOG_BYTES_MAX)
 
-    def _begin_or_resume(self) -> None:
-        if self._connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
-            self._begin()
+    def _check_identity(self) -> None:
         if self._connection.pragma("application_id") != APPLICATION_ID:
             raise StorageDamaged(self._path, "this is a database of another program; check the path")
         version = self._connection.pragma("user_version")
         if version != SCHEMA_VERSION:
-            raise StorageError(self._path, f"its version is {version}, this program knows {SCHEMA_VERSION}")
+            advice = (
+                "upgrade this program"
+                if version > SCHEMA_VERSION
+                else "open it with the version that made it"
+            )
+            raise StorageError(
+                self._path, f"its version is {version}, this program knows {SCHEMA_VERSION}; {advice}"
+            )
+
+    def _resume(self) -> None:
         stored = self._connection.execute("SELECT value FROM meta WHERE name = 'genesis'").get
         if stored != self.genesis.data:
             raise WrongChainStored(
@@ -343,15 +378,32 @@ def _decode_list(data: bytes) -> tuple[bytes, ...]:
     return tuple(items)
 
 
+def _checkpoint_every(pages_max: int) -> Callable[[apsw.Connection, str, int], int]:
+    """What SQLite does by itself (sqlite3WalDefaultHook), but we decide what becomes of its errors."""
+
+    def after_commit(connection: apsw.Connection, _: str, pages: int) -> int:
+        if pages >= pages_max:
+            # The commit is durable, so it must not be reported as failed: the block is there, and the head
+            # in memory would stay behind it. Nothing is lost: the log still has all of it, the next commit
+            # tries again, and a log that cannot grow any more is an error there.
+            with contextlib.suppress(apsw.Error):
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
+
+    return after_commit
+
+
 def _create_private(path: str) -> None:
-    """An empty file that only its owner may read; SQLite gives its -wal file the same permissions."""
+    """An empty file that only its owner may read, unless there is one already; its name is durable then."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # Also when it was there: whoever made it may have died before the sync.
+        sync_directory(Path(path).parent)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(path, _FULL) from error
         raise StorageError(path, f"cannot be made: {error.strerror}") from error
-    sync_directory(Path(path).parent)
 
 
 def sync_directory(path: Path) -> None:
@@ -366,11 +418,10 @@ def sync_directory(path: Path) -> None:
 @contextlib.contextmanager
 def _storage_errors(path: str, connection: apsw.Connection | None = None) -> Iterator[None]:
     """Our errors for SQLite's, where the disk or the file is what is wrong, and not the statement."""
-    full = "the disk is full; free some space"
     try:
         yield
     except apsw.FullError as error:
-        raise StorageFull(path, full) from error
+        raise StorageFull(path, _FULL) from error
     # UnicodeDecodeError: what should be bytes calls itself text; only a flipped bit makes it so.
     except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
         raise StorageDamaged(
@@ -379,7 +430,7 @@ def _storage_errors(path: str, connection: apsw.Connection | None = None) -> Ite
     except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
         # A -wal or -shm file that finds no space ends here; SQLite keeps the kernel's number.
         if connection and connection.system_errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(path, full) from error
+            raise StorageFull(path, _FULL) from error
         raise StorageError(path, f"{error}; check its permissions and the disk") from error
     except (apsw.BusyError, apsw.LockedError) as error:
         raise StorageError(path, "another process holds it; stop that one") from error

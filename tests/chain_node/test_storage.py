@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from chain_node import ledger
@@ -163,6 +164,10 @@ def test_it_is_synced_the_one_way_that_keeps_what_it_acknowledged(storage: Stora
     """FULL is 2; NORMAL loses commits in WAL mode.  Source: https://sqlite.org/pragma.html."""
     pragma = storage._connection.pragma
     assert (pragma("journal_mode"), pragma("synchronous"), pragma("mmap_size")) == ("wal", 2, 0)
+    assert (pragma("trusted_schema"), pragma("cell_size_check"), pragma("temp_store")) == (0, 1, 2)
+    assert pragma("journal_size_limit") == 16 << 20
+    assert pragma("application_id") == int.from_bytes(b"CPCn", "big")
+    assert pragma("user_version") == 1
 
 
 # Votes
@@ -299,6 +304,67 @@ def test_a_disk_that_fails_is_named_and_nothing_of_the_block_is_left(tmp_path: P
         assert (storage.head.height, storage.block(2)) == (1, None)
 
 
+def test_a_commit_is_not_called_failed_when_copying_the_log_back_is_what_failed(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    path = root / "chain.sqlite"
+    path.touch()
+    with (
+        CrashLog(root) as log,
+        closing(Storage.open(path, GENESIS, vfs=log.vfs, checkpoint_pages=4)) as storage,
+    ):
+        inode, failed = log.inode("chain.sqlite"), []
+
+        def fail(operation: Operation) -> None:
+            if isinstance(operation, Write) and operation.inode == inode:
+                failed.append(operation)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        log.fault = fail
+        extend(storage, 2)
+        assert (storage.head.height, account_of(storage).nonce) == (2, 2)
+        assert len(failed) == 2
+        log.fault = None
+        before = path.read_bytes()
+        extend(storage, 1)
+        assert path.read_bytes() != before, "the log is copied back as soon as the disk lets it"
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.head.height == 3
+
+
+def test_a_disk_without_shared_memory_is_refused(path: Path) -> None:
+    class NoSharedMemory(apsw.VFS):
+        def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+            return apsw.VFSFile("unix-dotfile", name, flags)
+
+    path.touch()
+    vfs = NoSharedMemory("no-shared-memory", base="unix-dotfile")
+    try:
+        with pytest.raises(StorageError, match="journal mode is delete, not wal; use a local disk"):
+            Storage.open(path, GENESIS, vfs="no-shared-memory")
+    finally:
+        vfs.unregister()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_when_the_file_is_made_is_said_as_such(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFull, match=r"chain\.sqlite: the disk is full") as caught:
+        Storage.open(path, GENESIS)
+    assert caught.value.path == str(path)
+
+
+def test_a_file_that_is_missing_is_never_made_by_sqlite_with_other_permissions(tmp_path: Path) -> None:
+    with CrashLog(tmp_path) as log, pytest.raises(StorageError, match="unable to open database file"):
+        Storage.open(tmp_path / "chain.sqlite", GENESIS, vfs=log.vfs)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_of_another_chain_another_program_or_garbage_is_left_alone(tmp_path: Path) -> None:
     ours, theirs, garbage = tmp_path / "ours", tmp_path / "theirs", tmp_path / "garbage"
     Storage.open(ours, GENESIS).close()
@@ -308,8 +374,10 @@ def test_a_file_of_another_chain_another_program_or_garbage_is_left_alone(tmp_pa
     assert caught.value.path == str(ours)
     with closing(sqlite3.connect(theirs)) as database:
         database.execute("CREATE TABLE a (b)")
+    before = theirs.read_bytes()
     with pytest.raises(StorageDamaged, match="of another program"):
         Storage.open(theirs, GENESIS)
+    assert theirs.read_bytes() == before
     garbage.write_bytes(b"no database at all, but long enough to be one" * 100)
     with pytest.raises(StorageDamaged, match="damaged: "):
         Storage.open(garbage, GENESIS)
@@ -334,7 +402,8 @@ def change(path: Path, statement: str) -> None:
             "block 2 and its certificate do not fit",
         ),
         ("UPDATE block SET hash = x'00' WHERE height = 2", "block 2 and its certificate do not fit"),
-        ("PRAGMA user_version = 2", "its version is 2, this program knows 1"),
+        ("PRAGMA user_version = 2", "its version is 2, this program knows 1; upgrade this program"),
+        ("PRAGMA user_version = 0", "its version is 0, this program knows 1; open it with the version that"),
     ],
 )
 def test_damage_to_the_head_is_named_when_the_file_is_opened(
