@@ -7,65 +7,54 @@ read meanwhile.
 
     source --> ingest task --[spool thread]--> accept --> seal      (durable, then acknowledged)
                               uploader task --[store thread]--> store, --> chain, --> evidence
+                              uplink task --[spool thread]--> outbox, --> broker
 
 A node that is away, or of another chain, does not keep the gateway from taking records in: it is not
 trusted, so it must not be able to stop anything.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chain_node.wire import Genesis
 from gateway.anchor import Anchorer
 from gateway.archive import Archive
-from gateway.config import GatewayConfig, StreamConfig
+from gateway.config import AUDIT_SOURCE, GatewayConfig, StreamConfig
 from gateway.crypto.key_file import GatewayKey
 from gateway.crypto.stream import StreamKeys
 from gateway.disk import Disk, disk_error
-from gateway.errors import GatewayBusy, SpoolFull
-from gateway.pipeline import StreamPipeline, joined, pieces, unfinished_pipelines
+from gateway.errors import GatewayBusy, GatewayError, SpoolError, SpoolFull
+from gateway.ingest import Ingest, StreamRuntime
+from gateway.pipeline import StreamPipeline, unfinished_pipelines
+from gateway.reload import changes
 from gateway.resume import resume_stream
+from gateway.sensors.audit_source import AuditSource
 from gateway.sensors.schemes import open_source
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceError
+from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap, Source, SourceError
 from gateway.site import stream_keys
 from gateway.spool import Spool
 from gateway.store import LocalStore
 from gateway.troubles import Troubles
+from gateway.uplink_handover import StreamTap
+from gateway.uplink_service import UplinkService
 from gateway.uploader import Uploader
 
 log = logging.getLogger("cpc.gateway")
 Result = TypeVar("Result")
 
-GROUP_BATCHES_MAX = 8
-"""Batches of one stream that are made durable together, at most; as many may wait to be."""
 TICK_MS = 500
 """How often what has waited is looked at."""
-FULL_RETRY_MS = 1_000
-"""How long ingest waits before it asks a full spool again."""
 LOCK_RETRY_MS = 200
 """How long a start waits when the gateway seems to run: `cpc status` holds the lock for a moment."""
-
-
-@dataclass(slots=True)
-class StreamRuntime:
-    """One stream while the gateway runs."""
-
-    config: StreamConfig
-    source: Source
-    pipeline: StreamPipeline
-    is_full: bool = False
-    """The spool refuses this stream's records."""
-    notes_shown: int = 0
-    """Notes of the source that were logged."""
 
 
 class GatewayApp:
@@ -85,13 +74,17 @@ class GatewayApp:
         self._genesis = genesis
         self.clock = clock
         self._disk = disk or Disk()
-        self.streams: list[StreamRuntime] = []
-        """Those of the configuration."""
         self._unfinished: list[StreamPipeline] = []
         """Of streams that have left the configuration, until all that they had accepted is sealed."""
+        self.uplink: UplinkService | None = None
+        """What leaves by MQTT, if anything does."""
         self._troubles = Troubles(clock)
+        self._upload_segments: dict[bytes, int] = {}
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._ingest = Ingest(self, clock, self._troubles, self._stop, self._on_durable)
+        self.streams = self._ingest.streams
+        """Those of the configuration."""
         self._spool_thread = ThreadPoolExecutor(1, "spool")
         self._store_thread = ThreadPoolExecutor(1, "store")
         self._exit = AsyncExitStack()
@@ -116,16 +109,19 @@ class GatewayApp:
         self._exit.callback(os.close, await _lock(self.config.spool_path / "gateway.lock"))
         self.spool = await self.in_spool_thread(self._open_spool)
         self._exit.push_async_callback(self.in_spool_thread, self.spool.close)
+        if self.config.uplink.is_on:
+            self.uplink = await self.in_spool_thread(self._open_uplink)
+            self._exit.push_async_callback(self.in_spool_thread, self.uplink.close)
         self.store = await self.in_store_thread(self._open_store)
         self._exit.push_async_callback(self.in_store_thread, self.store.close)
         for stream in self.config.streams:
-            source = open_source(self.config.source_url(stream), name=stream.name, clock=self.clock)
+            source = self._open_source(stream, self.config)
             self._exit.push_async_callback(source.close)
             pipeline = await self.in_spool_thread(partial(self._open_pipeline, stream, source))
             self.streams.append(StreamRuntime(stream, source, pipeline))
         live = {stream.pipeline.row.stream_id for stream in self.streams}
         self._unfinished = await self.in_spool_thread(
-            lambda: unfinished_pipelines(self.spool, self._keys_of, live, self._now_ms())
+            lambda: unfinished_pipelines(self.spool, self._keys_of, live, self._now_ms(), self._tap)
         )
         for pipeline in self._pipelines():
             if pipeline.recovered_count:
@@ -134,6 +130,9 @@ class GatewayApp:
                     pipeline.name,
                     pipeline.recovered_count,
                 )
+        if self.uplink is not None:
+            audit = (each.source for each in self.streams if isinstance(each.source, AuditSource))
+            self.uplink.start(self, next(audit, None))
         self.uploader = self._make_uploader()
         self._exit.push_async_callback(self.uploader.close)
 
@@ -145,6 +144,20 @@ class GatewayApp:
             free_min_bytes=self.config.spool.disk_free_min_mib << 20,
             disk=self._disk,
         )
+
+    def _open_uplink(self) -> UplinkService:
+        uplink = UplinkService(self.config, self._key, self, self.clock, self._disk)
+        # For a spool that was lost: its numbers must not come a second time.
+        self.spool.skip_boots(uplink.outbox.boot_max)
+        return uplink
+
+    def _open_source(self, stream: StreamConfig, config: GatewayConfig) -> Source:
+        if stream.source == AUDIT_SOURCE:
+            return AuditSource(stream.name, self.clock)
+        return open_source(config.source_url(stream), name=stream.name, clock=self.clock)
+
+    def _tap(self, name: str, kind: str, stream_id: bytes) -> StreamTap | None:
+        return None if self.uplink is None else self.uplink.tap(name, kind, stream_id)
 
     def _open_store(self) -> LocalStore:
         return LocalStore(self.config.store_path, file_size_min=self.config.store.file_size_min_kib << 10)
@@ -160,7 +173,14 @@ class GatewayApp:
                 archive.upload_indexes()[-1],
             )
         return StreamPipeline(
-            self.spool, keys, stream.name, source.kind, stream.block_ms, stream.segment_blocks, self._now_ms()
+            self.spool,
+            keys,
+            stream.name,
+            source.kind,
+            stream.block_ms,
+            stream.segment_blocks,
+            self._now_ms(),
+            self._tap(stream.name, source.kind, keys.stream_id),
         )
 
     def _keys_of(self, name: str, slot_ms: int) -> StreamKeys:
@@ -177,10 +197,11 @@ class GatewayApp:
             self.config.spool_path / "trusted-head.cbor",
             self._disk,
         )
-        upload_segments = {
+        self._upload_segments = {
             stream.pipeline.row.stream_id: stream.config.upload_segments for stream in self.streams
         }
-        return Uploader(self, self.spool, self.store, anchorer, upload_segments, chain.poll_ms, self.clock)
+        segments = self._upload_segments
+        return Uploader(self, self.spool, self.store, anchorer, segments, chain.poll_ms, self.clock)
 
     async def in_spool_thread(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, done where the spool may be used."""
@@ -213,79 +234,14 @@ class GatewayApp:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())
             uploads = group.create_task(self.uploader.run())
-            await self._ingest_all()
+            sending = None if self.uplink is None else group.create_task(self.uplink.run())
+            await self._ingest.run()
             ticker.cancel()
             await self._seal_rest()
             await self._wait_anchored(anchor_timeout_ms)
             uploads.cancel()
-
-    async def _ingest_all(self) -> None:
-        """Until every source has ended, which `stop` brings about."""
-        async with asyncio.TaskGroup() as group:
-            closer = group.create_task(self._close_on_stop())
-            await asyncio.wait([group.create_task(self._ingest(stream)) for stream in self.streams])
-            closer.cancel()
-
-    async def _close_on_stop(self) -> None:
-        await self._stop.wait()
-        for stream in self.streams:
-            await stream.source.close()
-
-    async def _ingest(self, stream: StreamRuntime) -> None:
-        """Reads a source while the batches before are being made durable, several in one commit."""
-        queue: asyncio.Queue[Batch | None] = asyncio.Queue(GROUP_BATCHES_MAX)
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(stream, queue))
-            await self._commit(stream, queue)
-            reader.cancel()
-
-    async def _read(self, stream: StreamRuntime, queue: asyncio.Queue[Batch | None]) -> None:
-        try:
-            async for batch in stream.source.batches():
-                await queue.put(batch)
-        except SourceError as error:
-            # One source that cannot go on must not end the others.
-            log.error("stream %s has ended: %s", stream.config.name, error)
-        finally:
-            self._log_notes(stream)
-        await queue.put(None)
-
-    async def _commit(self, stream: StreamRuntime, queue: asyncio.Queue[Batch | None]) -> None:
-        """Until the source has ended, or the gateway stops while there is no room."""
-        while (batch := await queue.get()) is not None:
-            # What has come during the last commit goes into the next one: a slow card is asked less often.
-            batches = [batch]
-            while not queue.empty() and len(batches) < GROUP_BATCHES_MAX:
-                batch = queue.get_nowait()
-                if batch is None:
-                    queue.put_nowait(None)
-                    break
-                batches.append(batch)
-            for piece in pieces(joined(batches), stream.pipeline.kind):
-                if not await self._accept(stream, piece):
-                    log.error("stream %s: what its source still had was not taken", stream.config.name)
-                    return
-            for batch in batches:
-                stream.source.acknowledge(batch)
-            self.uploader.wake()
-
-    async def _accept(self, stream: StreamRuntime, piece: Batch) -> bool:
-        """Waits until `piece` is durable; False when the gateway stops while there is no room for it."""
-        what = f"stream {stream.config.name}"
-        while True:
-            try:
-                await self.in_spool_thread(partial(stream.pipeline.accept, piece, self._now_ms()))
-            except SpoolFull as error:
-                stream.is_full = True
-                self._troubles.happened(what, error)
-                if self._stop.is_set():
-                    return False
-                await self.clock.sleep(FULL_RETRY_MS / 1000)
-            else:
-                if stream.is_full:
-                    stream.is_full = False
-                    self._troubles.over(what)
-                return True
+            if sending is not None:
+                sending.cancel()
 
     async def _tick(self) -> None:
         while True:
@@ -294,7 +250,11 @@ class GatewayApp:
             for pipeline in self._pipelines():
                 await self.in_spool_thread(partial(pipeline.tick, now_ms))
             for stream in self.streams:
-                self._log_notes(stream)
+                self._ingest.log_notes(stream)
+            if self.uplink is not None and self.uplink.due_losses():
+                # A spool without room takes none, and is asked again.
+                with contextlib.suppress(SpoolFull):
+                    await self.in_spool_thread(self._tell_losses)
             self.uploader.wake()
 
     async def _seal_rest(self) -> None:
@@ -311,7 +271,7 @@ class GatewayApp:
         ends = [
             asyncio.ensure_future(end)
             for end in (
-                self.uploader.wait_idle(),
+                self._wait_idle(),
                 self._hurry.wait(),
                 self.clock.sleep(timeout_ms / 1000),
             )
@@ -319,20 +279,139 @@ class GatewayApp:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not ends[0].done():
-                log.warning("not everything is anchored yet; the rest stays in the spool for the next run")
+                what = "anchored" if self.uplink is None else "anchored and sent"
+                log.warning("not everything is %s yet; the rest stays in the spool for the next run", what)
         finally:
             for end in ends:
                 end.cancel()
 
+    def _on_durable(self) -> None:
+        self.uploader.wake()
+
+    async def _wait_idle(self) -> None:
+        if self.uplink is None:
+            await self.uploader.wait_idle()
+        else:
+            await asyncio.gather(self.uploader.wait_idle(), self.uplink.wait_idle())
+
+    def _tell_losses(self) -> None:
+        """What the outbox had to drop becomes a gap record in its stream."""
+        for stream in self.streams:
+            tap = stream.pipeline.tap
+            if isinstance(tap, StreamTap):
+                for gap in tap.new_losses():
+                    stream.pipeline.accept(Batch([], [], [(0, gap)]), self._now_ms())
+                    tap.told(gap)
+
+    # ------------------------------------------------------------- from afar
+
+    def status(self) -> dict[str, Any]:
+        """What is taken in, sealed, anchored and sent."""
+        counts = self.spool.counts()
+        return {
+            "streams": {
+                stream.config.name: {
+                    "source": stream.config.source,
+                    "is_live": stream.task is not None and not stream.task.done(),
+                    "records": stream.pipeline.accepted_count,
+                    "dropped": stream.source.stats.dropped,
+                    "damaged": stream.source.stats.damaged,
+                }
+                for stream in self.streams
+            },
+            "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
+            "anchored_uploads": self.uploader.anchored_count,
+            "uplink": None if self.uplink is None else self.uplink.status(),
+        }
+
+    async def reload(self, config: GatewayConfig) -> str:
+        """Goes on with `config`: what has changed, in words.  Streams that stay the same do not notice.
+
+        Raises GatewayError, SourceError; everything is as before then.
+        """
+        plan = changes(self.config, config)
+        async with self._ingest.changing():
+            done: list[StreamConfig] = []
+            opened: list[StreamRuntime] = []
+            try:
+                for new in plan.added:
+                    opened.append(await self._add(new, config))
+                for new in plan.changed:
+                    done.append(self._stream(new.name).config)
+                    await self._change(self._stream(new.name), new, config)
+            except (GatewayError, SourceError):
+                for old in reversed(done):
+                    if self._stream(old.name).config != old:
+                        await self._change(self._stream(old.name), old, self.config)
+                for stream in opened:
+                    await self._remove(stream)
+                raise
+            for stream in opened:
+                self._ingest.start(stream)
+            for name in plan.removed:
+                await self._remove(self._stream(name))
+            self.config = config
+        log.info("configuration reloaded: %s", plan)
+        return str(plan)
+
+    async def restart_stream(self, name: str) -> None:
+        """Closes the stream's source and opens it again.  Raises UnknownStream, SourceError."""
+        config = self.config.stream(name)
+        async with self._ingest.changing():
+            await self._replace_source(self._stream(name), config, self.config)
+
+    def _stream(self, name: str) -> StreamRuntime:
+        return next(stream for stream in self.streams if stream.config.name == name)
+
+    async def _add(self, new: StreamConfig, config: GatewayConfig) -> StreamRuntime:
+        source = self._open_source(new, config)
+        self._exit.push_async_callback(source.close)
+        pipeline = await self.in_spool_thread(partial(self._open_pipeline, new, source))
+        stream = StreamRuntime(new, source, pipeline)
+        self.streams.append(stream)
+        self._upload_segments[pipeline.row.stream_id] = new.upload_segments
+        return stream
+
+    async def _remove(self, stream: StreamRuntime) -> None:
+        await self._ingest.end(stream)
+        self.streams.remove(stream)
+        await self.in_spool_thread(partial(stream.pipeline.flush, self._now_ms()))
+        # What is not sealed yet, for want of room, is some day.
+        self._unfinished.append(stream.pipeline)
+        del self._upload_segments[stream.pipeline.row.stream_id]
+        self.uploader.wake()
+
+    async def _change(self, stream: StreamRuntime, new: StreamConfig, config: GatewayConfig) -> None:
+        if new.source != stream.config.source:
+            await self._replace_source(stream, new, config)
+        stream.config = new
+        self._upload_segments[stream.pipeline.row.stream_id] = new.upload_segments
+
+    async def _replace_source(self, stream: StreamRuntime, new: StreamConfig, config: GatewayConfig) -> None:
+        """What the old one had is taken in first; what passed by in between is a gap."""
+        began_ns = self.clock.now_ns()
+        await self._ingest.end(stream)
+        try:
+            source = self._open_source(new, config)
+            if source.kind != stream.pipeline.kind:
+                await source.close()
+                raise SpoolError(
+                    f"stream {new.name} holds records of kind {stream.pipeline.kind}, "
+                    f"its source would yield {source.kind}: give the new source a stream of its own"
+                )
+        except (SpoolError, SourceError):
+            source = self._open_source(stream.config, self.config)
+            raise
+        finally:
+            stream.source = source
+            stream.notes_shown = 0
+            self._exit.push_async_callback(source.close)
+            gap = Gap("the source was opened anew", 0, began_ns, max(began_ns, self.clock.now_ns()))
+            await self._ingest.accept(stream, Batch([], [], [(0, gap)]))
+            self._ingest.start(stream)
+
     def _pipelines(self) -> list[StreamPipeline]:
         return [*(stream.pipeline for stream in self.streams), *self._unfinished]
-
-    def _log_notes(self, stream: StreamRuntime) -> None:
-        """What the source has noted since the last time."""
-        notes = stream.source.stats.notes
-        for note in notes[stream.notes_shown :]:
-            log.warning("stream %s: %s", stream.config.name, note)
-        stream.notes_shown = len(notes)
 
     def _now_ms(self) -> int:
         return self.clock.monotonic_ns() // 1_000_000

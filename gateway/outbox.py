@@ -373,6 +373,19 @@ class Outbox:
             ).fetchall()
         return int(rows[0][0])
 
+    def number(self, name: str) -> int:
+        """The number kept under that name; -1 when there is none."""
+        rows = self._query("SELECT value FROM fact WHERE name = ?", (f"number {name}",))
+        return int(rows[0][0]) if rows else -1
+
+    def set_number(self, name: str, value: int) -> None:
+        """Keeps a number, durably."""
+        with transaction(self._database):
+            self._database.execute(
+                "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+                (f"number {name}", value),
+            )
+
     # ----------------------------------------------------------------- losses
 
     def losses(self, stream_id: bytes) -> list[Loss]:

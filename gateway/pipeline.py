@@ -80,7 +80,8 @@ class StreamPipeline:
         self.kind = kind
         self._keys = keys
         self._spool = spool
-        self._tap = tap
+        self.tap = tap
+        """What is told of every durable record."""
         self._closed: list[ClosedSegment] = []
         self.row = spool.open_stream(keys.stream_id, name, kind, block_ms, segment_blocks)
         self.slot_ms = self.row.slot_ms
@@ -119,7 +120,7 @@ class StreamPipeline:
         samples = Samples(self._spool.boot, self._next_seq, batch.taken_ns, batch.values, batch.gaps)
         if not self._make_way(now_ms):
             raise self._spool.full("the disk is full, what was accepted before waits to be sealed")
-        if self._tap is not None and not self._tap.has_room:
+        if self.tap is not None and not self.tap.has_room:
             raise self._spool.full("the uplink's outbox has no room for this stream, whose policy is to wait")
         try:
             self._spool.append(self.row, samples)
@@ -127,8 +128,8 @@ class StreamPipeline:
             samples = self._without_bad(samples)
             self._spool.append(self.row, samples)
         self._next_seq = samples.end_seq
-        if self._tap is not None:
-            self._tap.take(samples)
+        if self.tap is not None:
+            self.tap.take(samples)
         self._closed += self._segmenter.add(samples, now_ms)
         self._seal_closed()
         return samples
@@ -153,8 +154,8 @@ class StreamPipeline:
             samples = self._next_left()
             if samples is not None:
                 self.recovered_count += len(samples)
-                if self._tap is not None:
-                    self._tap.take(samples)
+                if self.tap is not None:
+                    self.tap.take(samples)
                 self._closed += self._segmenter.add(samples, now_ms)
             elif self._segmenter.pending_count:
                 # What a power cut has left must not wait for more.
@@ -184,8 +185,8 @@ class StreamPipeline:
             return True
         sealed = [(closed, *self._seal(closed)) for closed in self._closed]
         try:
-            if self._tap is not None:
-                self._tap.settle()
+            if self.tap is not None:
+                self.tap.settle()
             self._spool.commit_segments(self.row, sealed)
         except DiskFull:
             return False
@@ -222,7 +223,11 @@ class StreamPipeline:
 
 
 def unfinished_pipelines(
-    spool: Spool, keys_of: Callable[[str, int], StreamKeys], live: Collection[bytes], now_ms: int
+    spool: Spool,
+    keys_of: Callable[[str, int], StreamKeys],
+    live: Collection[bytes],
+    now_ms: int,
+    tap_of: Callable[[str, str, bytes], Tap | None] = lambda name, kind, stream_id: None,
 ) -> list[StreamPipeline]:
     """Pipelines of streams that nothing feeds any more, and whose records are not all sealed yet.
 
@@ -231,6 +236,7 @@ def unfinished_pipelines(
     the disk is full, want a `tick` now and then.
 
     keys_of: (stream's name, slot_ms) -> its keys.  live: ids of the streams that have a pipeline.
+    tap_of: (name, kind, stream id) -> its tap.
     Raises SpoolError for a stream of another owner.
     """
     pipelines = []
@@ -243,11 +249,9 @@ def unfinished_pipelines(
                 f"the spool holds records of a stream {stream.name} of another gateway: "
                 "put that gateway's key file back, or give this one a spool of its own"
             )
-        pipelines.append(
-            StreamPipeline(
-                spool, keys, stream.name, stream.kind, stream.block_ms, stream.segment_blocks, now_ms
-            )
-        )
+        tap = tap_of(stream.name, stream.kind, stream.stream_id)
+        shape = (stream.name, stream.kind, stream.block_ms, stream.segment_blocks)
+        pipelines.append(StreamPipeline(spool, keys, *shape, now_ms, tap))
     return pipelines
 
 

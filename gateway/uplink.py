@@ -126,6 +126,8 @@ class Uplink:
     ) -> None:
         """section: its files absolute."""
         self.stats = UplinkStats()
+        self.is_connected = False
+        """The broker has let us in, and nothing has gone wrong since."""
         self._threads = threads
         self._outbox = outbox
         self._handover = handover
@@ -202,6 +204,7 @@ class Uplink:
                 is_retained=True,
             )
             self._troubles.over("uplink")
+            self.is_connected = True
             await self._send_for_ever(link, opened)
         except asyncio.CancelledError:
             # In order, so the broker drops our will: we say it ourselves.
@@ -209,6 +212,7 @@ class Uplink:
                 link.publish(self._state_topic, death(name, did, session), is_retained=True)
             raise
         finally:
+            self.is_connected = False
             link.close()
             self._window = self._new_window(0)
             self._outbox_done()

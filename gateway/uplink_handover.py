@@ -80,6 +80,7 @@ class StreamTap:
         self._handover = handover
         self.stream = stream
         self._mark = mark
+        self._told: set[str] = set()
 
     @property
     def has_room(self) -> bool:
@@ -99,13 +100,19 @@ class StreamTap:
     def settle(self) -> None:
         """All that was taken is about to leave the spool."""
         self._handover.settle()
+        self._told.clear()
 
-    def losses(self) -> list[Gap]:
-        """Gaps for records that were dropped, each to be put into the stream.
+    def new_losses(self) -> list[Gap]:
+        """Gaps for records that were dropped, each to be put into the stream; `told` once it is there.
 
         The outbox forgets a loss when its gap comes by; until then it is told again after a restart.
         """
-        return [loss.gap for loss in self._handover.outbox.losses(self.stream.stream_id)]
+        losses = self._handover.outbox.losses(self.stream.stream_id)
+        return [loss.gap for loss in losses if loss.gap.reason not in self._told]
+
+    def told(self, gap: Gap) -> None:
+        """The gap is durable in the stream."""
+        self._told.add(gap.reason)
 
 
 def _joined(pending: Iterable[tuple[StreamFormat, Samples]]) -> list[tuple[StreamFormat, Samples]]:
