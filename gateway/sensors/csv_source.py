@@ -19,76 +19,17 @@ it rows are `interval_ms` apart), `start=now|recorded` and `speed` as for a repl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-from gateway.sensors.can_replay import Pacer, shifted
 from gateway.sensors.csv_rows import ENCODINGS
 from gateway.sensors.csv_table import Table, TableFormat
-from gateway.sensors.source import Batch, Clock, Source, SourceUnavailable, SourceUrl
+from gateway.sensors.recording_source import RecordingSource, play
+from gateway.sensors.source import Clock, SourceStats, SourceUrl
 
 # In words, because ; & and # mean something in a URL or a shell; as characters, too, for those who quote.
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 DECIMALS = {"point": ".", "comma": ","}
 
 
-class CsvSource(Source):
-    """One file, once."""
-
-    kind = "reading"
-
-    def __init__(
-        self,
-        name: str,
-        path: str,
-        form: TableFormat,
-        clock: Clock,
-        *,
-        speed: float | None = 1.0,
-        is_recorded: bool = False,
-    ) -> None:
-        super().__init__(name)
-        self._clock = clock
-        self._is_recorded = is_recorded
-        self._pacer = Pacer(clock, speed)
-        # Opened here, so that a wrong file is told to whoever opens the source.
-        self._table = Table(path, form, self.stats)
-        self._is_playing = False
-        if is_recorded and not self._table.is_absolute:
-            self._table.close()
-            raise SourceUnavailable(
-                path, "its times have no date, so start=recorded cannot be; use start=now"
-            )
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes read and to read."""
-        return (self._table.bytes_done, self._table.bytes_total)
-
-    async def close(self) -> None:
-        """Ends `batches` and closes the file."""
-        self._pacer.close()
-        if not self._is_playing:
-            self._table.close()
-
-    async def batches(self) -> AsyncIterator[Batch]:
-        """All rows.  Raises SourceUnavailable when reading fails."""
-        shift_ns: int | None = 0 if self._is_recorded else None
-        self._is_playing = True
-        try:
-            for recorded in self._table.batches():
-                if shift_ns is None:
-                    shift_ns = self._clock.now_ns() - recorded.taken_ns[0]
-                for part in self._pacer.parts(shifted(recorded, shift_ns)):
-                    await self._pacer.wait_for(part)
-                    if self._pacer.is_closed():
-                        return
-                    self.stats.received += len(part.values)
-                    yield part
-        finally:
-            self._is_playing = False
-            self._table.close()
-
-
-def open_csv(url: SourceUrl, name: str, clock: Clock) -> CsvSource:
+def open_csv(url: SourceUrl, name: str, clock: Clock) -> RecordingSource:
     """Opens `csv:FILE`.  Raises SourceError."""
     delimiter = url.choice("delimiter", (*DELIMITERS, *DELIMITERS.values()), "comma")
     decimal = url.choice("decimal", (*DECIMALS, *DECIMALS.values()), "point")
@@ -99,11 +40,5 @@ def open_csv(url: SourceUrl, name: str, clock: Clock) -> CsvSource:
         time_column=url.options.get("time", ""),
         interval_ns=url.number("interval_ms", 1_000, 1, 86_400_000) * 1_000_000,
     )
-    return CsvSource(
-        name,
-        url.target,
-        form,
-        clock,
-        speed=url.speed("1"),
-        is_recorded=url.choice("start", ("now", "recorded"), "now") == "recorded",
-    )
+    stats = SourceStats()
+    return play(url, name, Table(url.target, form, stats), stats, clock)

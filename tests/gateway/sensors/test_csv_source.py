@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.columns import SAMPLE_SIZE_MAX
 from gateway.sensors.csv_cells import DECIMAL, GROUP, MARKS, NO_UNIT, TEXT, UNIT
-from gateway.sensors.csv_source import CsvSource, open_csv
+from gateway.sensors.csv_source import open_csv
 from gateway.sensors.csv_times import time_ns
+from gateway.sensors.recording_source import RecordingSource
 from gateway.sensors.source import SYSTEM_CLOCK, BadSourceUrl, Batch, Clock, SourceUnavailable, SourceUrl
 from puf import cbor
 from tests.gateway.sensors.clocks import START_NS, FakeClock
@@ -20,18 +21,18 @@ from tests.gateway.sensors.traces import join
 DRIVERS = Path(__file__).resolve().parents[4] / "shared" / "data" / "obd" / "19drivers.csv"
 
 
-def opened(path: Path | str, clock: Clock = SYSTEM_CLOCK, **options: str) -> CsvSource:
+def opened(path: Path | str, clock: Clock = SYSTEM_CLOCK, **options: str) -> RecordingSource:
     return open_csv(SourceUrl(f"csv:{path}", str(path), {"speed": "max"} | options), "table", clock)
 
 
-def drained(source: CsvSource) -> Batch:
+def drained(source: RecordingSource) -> Batch:
     async def drain() -> Batch:
         return join([batch async for batch in source.batches()])
 
     return asyncio.run(drain())
 
 
-def table(tmp_path: Path, text: str | bytes, **options: str) -> tuple[list[Any], CsvSource]:
+def table(tmp_path: Path, text: str | bytes, **options: str) -> tuple[list[Any], RecordingSource]:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     source = opened(path, SYSTEM_CLOCK, **options)
@@ -39,14 +40,14 @@ def table(tmp_path: Path, text: str | bytes, **options: str) -> tuple[list[Any],
 
 
 @pytest.fixture(scope="module")
-def drivers() -> tuple[Batch, CsvSource]:
+def drivers() -> tuple[Batch, RecordingSource]:
     if not DRIVERS.exists():
         pytest.skip("../shared/data/obd/19drivers.csv is not here")
     source = opened(DRIVERS, delimiter="semicolon")
     return drained(source), source
 
 
-def test_every_row_of_the_drivers_is_a_reading(drivers: tuple[Batch, CsvSource]) -> None:
+def test_every_row_of_the_drivers_is_a_reading(drivers: tuple[Batch, RecordingSource]) -> None:
     batch, source = drivers
     assert len(batch.values) == source.stats.received == 8_261
     assert [value["row"] for value in batch.values] == list(range(2, 8_263))
@@ -55,7 +56,7 @@ def test_every_row_of_the_drivers_is_a_reading(drivers: tuple[Batch, CsvSource])
     assert source.progress() == (size, size)
 
 
-def test_no_text_of_the_drivers_is_lost_or_changed(drivers: tuple[Batch, CsvSource]) -> None:
+def test_no_text_of_the_drivers_is_lost_or_changed(drivers: tuple[Batch, RecordingSource]) -> None:
     header, *lines = DRIVERS.read_text().split("\n")[:8_262]
     names = header.split(";")
     for line, value in zip(lines, drivers[0].values, strict=True):
@@ -68,7 +69,7 @@ def test_no_text_of_the_drivers_is_lost_or_changed(drivers: tuple[Batch, CsvSour
                 assert name not in value["damaged"]
 
 
-def test_mangled_cells_of_the_drivers_are_counted_by_reason(drivers: tuple[Batch, CsvSource]) -> None:
+def test_mangled_cells_of_the_drivers_are_counted_by_reason(drivers: tuple[Batch, RecordingSource]) -> None:
     counts: dict[tuple[str, str], int] = {}
     for value in drivers[0].values:
         for name, why in value["damaged"].items():
@@ -85,7 +86,7 @@ def test_mangled_cells_of_the_drivers_are_counted_by_reason(drivers: tuple[Batch
     assert not any(name in ("ALTITUDE", "VEHICLE_ID", "ENGINE_RUNTIME", "DTC_NUMBER") for name, _ in counts)
 
 
-def test_mangled_cells_of_the_drivers_are_told_to_people(drivers: tuple[Batch, CsvSource]) -> None:
+def test_mangled_cells_of_the_drivers_are_told_to_people(drivers: tuple[Batch, RecordingSource]) -> None:
     notes = drivers[1].stats.notes
     assert f"{DRIVERS}, row 5486, column THROTTLE_POS: '20': no unit where others have one" in notes
     assert f"{DRIVERS}, row 2, column LATITUDE: '-58.321.307': several decimal marks" in notes
@@ -94,7 +95,7 @@ def test_mangled_cells_of_the_drivers_are_told_to_people(drivers: tuple[Batch, C
     assert drivers[1].stats.damaged == 8_261
 
 
-def test_a_reading_of_the_drivers(drivers: tuple[Batch, CsvSource]) -> None:
+def test_a_reading_of_the_drivers(drivers: tuple[Batch, RecordingSource]) -> None:
     value = drivers[0].values[0]
     assert value["cells"]["ALTITUDE"] == 46.0
     assert value["cells"]["VEHICLE_ID"] == "s11"
