@@ -26,7 +26,7 @@ OFF = "off"
 UPLINK_POLICIES = (*POLICIES, OFF)
 """What a stream may say: a loss policy, or that it does not leave at all."""
 MQTT_VERSIONS = ("5", "3.1.1")
-TLS_MINS = ("1.2", "1.3")
+TLS_OLDEST = ("1.2", "1.3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ UPLINK_KEYS: dict[str, values.Checker] = {
     "ca_file": optional_path,
     "cert_file": optional_path,
     "key_file": optional_path,
-    "tls_min": choice(TLS_MINS),
+    "tls_min": choice(TLS_OLDEST),
     "topic": topic_template(*FIELDS),
     "state_topic": topic_template("gateway"),
     "format": choice(FORMATS),

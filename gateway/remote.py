@@ -44,7 +44,8 @@ from gateway.remote_command import (
     sign_reply,
 )
 from gateway.sensors.audit_source import AuditSource
-from gateway.sensors.mqtt_link import Broker, Handlers, Link, LinkError
+from gateway.sensors.mqtt_broker import Broker, LinkError
+from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
 from gateway.sensors.source import Clock, SourceError
 from gateway.troubles import Troubles

@@ -24,19 +24,16 @@ from urllib.parse import urlsplit
 from gateway.config_uplink import UplinkSection
 from gateway.disk import DiskError
 from gateway.outbox import Outbox
-from gateway.sensors.mqtt_link import (
+from gateway.sensors.mqtt_broker import (
     CONNECT_TIMEOUT_MS,
     PORT,
     TLS_PORT,
     Broker,
-    Handlers,
-    Link,
     LinkError,
     LinkLost,
     LinkRefused,
-    Opened,
-    Will,
 )
+from gateway.sensors.mqtt_link import Handlers, Link, Opened, Will
 from gateway.sensors.source import Clock
 from gateway.troubles import Troubles
 from gateway.uplink_format import CONTENT_TYPES, birth, death, topic

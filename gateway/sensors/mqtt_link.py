@@ -4,25 +4,29 @@ Runs on CPython.  paho-mqtt speaks the protocol, driven by the event loop: only 
 block for seconds, is done in a thread.  Nothing is ever weakened to get through: a broker that does not
 speak the wanted version, or shows no certificate that holds, is refused.  The library's own queues and
 reconnecting are not used: what is to be sent again is known to the caller, who has it on disk.
-
-    LinkError           (a SourceError)
-    |- LinkRefused      the broker, or TLS, said no, and why
-    `- LinkLost         the connection could not be made, or broke
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.sensors.mqtt_broker import (
+    V5,
+    Broker,
+    LinkError,
+    LinkLost,
+    LinkRefused,
+    connect_error,
+    read_secret,
+    tls_context,
+)
 from gateway.sensors.mqtt_message import Message, NotAPublish, parse_publish
 from gateway.sensors.mqtt_socket import BufferedSocket, PacketRefused
-from gateway.sensors.source import MissingExtra, SourceError
+from gateway.sensors.source import MissingExtra
 
 try:
     from paho.mqtt.client import Client, MQTTMessage
@@ -33,10 +37,6 @@ try:
 except ImportError as missing:
     raise MissingExtra("paho-mqtt", "mqtt") from missing
 
-PORT = 1883
-TLS_PORT = 8883
-KEEPALIVE_MS = 30_000
-CONNECT_TIMEOUT_MS = 10_000
 TICK_MS = 500
 """How often keepalive is looked at."""
 PUBLISH = 3
@@ -44,54 +44,8 @@ PUBLISH = 3
 PINGREQ = b"\xc0\x00"
 PUBACK = b"\x40\x02"
 """How a packet of either version begins that says yes to a message; its number follows."""
-SECRET_SIZE_MAX = 4_096
 EXPIRY_MS_MAX = 0xFFFF_FFFE * 1_000
 """Longest life of a session; one second more would mean for ever.  Source: MQTT 5.0, section 3.1.2.11.2."""
-
-V311 = "3.1.1"
-V5 = "5"
-TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-class LinkError(SourceError):
-    """Something is wrong with the connection to a broker."""
-
-
-class LinkRefused(LinkError):
-    """The broker said no, or did not prove who it is."""
-
-
-class LinkLost(LinkError):
-    """The connection could not be made, or broke."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where a broker is, and how to be let in."""
-
-    host: str
-    port: int
-    is_tls: bool = False
-    version: str = V5
-    """`5` or `3.1.1`; another one is never tried."""
-    username: str = ""
-    password_file: str = ""
-    """File with the password on its first line, readable by its owner only."""
-    ca_file: str = ""
-    """Certificates that may have signed the broker's; the system's when empty."""
-    cert_file: str = ""
-    """Our certificate, for a broker that asks for one."""
-    key_file: str = ""
-    """Its key, readable by its owner only."""
-    tls_min: str = "1.2"
-    """`1.2` or `1.3`."""
-    keepalive_ms: int = KEEPALIVE_MS
-    connect_timeout_ms: int = CONNECT_TIMEOUT_MS
-
-    @property
-    def label(self) -> str:
-        """How people call it."""
-        return f"mqtt{'s' if self.is_tls else ''}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +131,8 @@ class Link:
             connecting.add_done_callback(lambda done: _drop(client, done))
             raise
         except (OSError, ValueError) as error:
-            self._finish(_connect_error(self.broker, error))
-            raise _connect_error(self.broker, error) from error
+            self._finish(connect_error(self.broker, error))
+            raise connect_error(self.broker, error) from error
         sock: Any = client.socket()
         self._sock = sock
         self._fd = sock.fileno()
@@ -339,7 +293,7 @@ class Link:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except ssl.SSLError as error:
-            self._finish(_connect_error(self.broker, error))
+            self._finish(connect_error(self.broker, error))
         except OSError as error:
             self._finish(LinkLost(f"{self.broker.label}: {error.strerror or error}"))
         except (PacketRefused, NotAPublish) as error:
@@ -445,57 +399,6 @@ class Link:
 
 def _properties(packet_type: int) -> Any:
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # of paho
-
-
-def tls_context(broker: Broker) -> ssl.SSLContext:
-    """What checks the broker's certificate and shows ours.  Raises LinkRefused, SourceError."""
-    try:
-        context = ssl.create_default_context(cafile=broker.ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise LinkRefused(f"{broker.ca_file}: cannot be used as CA file: {error}") from error
-    context.minimum_version = TLS_VERSIONS[broker.tls_min]
-    if broker.cert_file:
-        if broker.key_file:
-            check_secret(broker.key_file)
-        try:
-            context.load_cert_chain(broker.cert_file, broker.key_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise LinkRefused(f"{broker.cert_file}: cannot be used as our certificate: {error}") from error
-    return context
-
-
-def check_secret(path: str) -> None:
-    """Raises LinkRefused when others than its owner may read the file."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise LinkRefused(f"{path}: cannot be read: {error.strerror}") from error
-    if mode & 0o077:
-        raise LinkRefused(
-            f"{path}: others than you may read it (mode {stat.S_IMODE(mode):04o}): run chmod 600 {path}"
-        )
-
-
-def read_secret(path: str) -> str:
-    """The first line of a file that only its owner may read.  Raises LinkRefused."""
-    check_secret(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline(SECRET_SIZE_MAX).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LinkRefused(f"{path}: cannot be read as a password") from error
-
-
-def _connect_error(broker: Broker, error: Exception) -> LinkError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return LinkRefused(
-            f"{broker.label}: the broker's certificate does not hold: {error.verify_message}; "
-            "name the CA that signed it with ca"
-        )
-    if isinstance(error, ssl.SSLError):
-        return LinkRefused(f"{broker.label}: TLS failed: {error.reason or error}; nothing weaker is tried")
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return LinkLost(f"{broker.label}: {text}")
 
 
 def _code_text(code: Any) -> str:

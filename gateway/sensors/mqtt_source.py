@@ -20,17 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.sensors.mqtt_link import (
-    PORT,
-    TLS_PORT,
-    TLS_VERSIONS,
-    V5,
-    V311,
-    Broker,
-    Handlers,
-    Link,
-    LinkError,
-)
+from gateway.sensors.mqtt_broker import PORT, TLS_PORT, TLS_VERSIONS, V5, V311, Broker, LinkError
+from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
 from gateway.sensors.source import Batch, Clock, Gap, Source, SourceUnavailable, SourceUrl
 

@@ -1,6 +1,6 @@
 """Ways to a car: an ELM327 on a serial port or TCP, or the CAN bus itself.  All blocking, for one thread.
 
-Runs on CPython, on POSIX systems.  A link takes one query at a time and gives its outcome; what is lost
+Runs on CPython.  For POSIX systems.  A link takes one query at a time and gives its outcome; what is lost
 raises SourceUnavailable, and the link can then be opened again.  The protocols are in `obd/`; here are only
 file descriptors and clocks.
 """

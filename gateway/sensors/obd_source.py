@@ -43,7 +43,7 @@ OPTIONS = ("baud", "dtc_period_ms", "pids", "protocol", "queue", "table", "wait"
 """Of `obd:`."""
 CAN_OPTIONS = ("bits", "dtc_period_ms", "interface", "pids", "queue", "table", "wait")
 """Of `obd+can:`."""
-BATCH_S = 0.05
+BATCH_MS = 50
 """Readings that come within this time make one batch."""
 HAND_OVER_MS = 50
 """The thread hands over what it has so often."""
@@ -167,7 +167,7 @@ class ObdSource(Source):
         self._thread.start()
         try:
             while True:
-                await queue.wait_for_batch(self._clock, BATCH_S)
+                await queue.wait_for_batch(self._clock, BATCH_MS / 1000)
                 batch = queue.take()
                 if batch is None:
                     if worker.error is not None:

@@ -1,3 +1,5 @@
+"""MQTT as a source, against a broker of our own that breaks links, forgets sessions and counts."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
