@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chain_node.wire import Genesis
 from gateway.anchor import Anchorer
@@ -45,8 +45,10 @@ from gateway.spool import Spool
 from gateway.store import LocalStore
 from gateway.troubles import Troubles
 from gateway.uplink_handover import StreamTap
-from gateway.uplink_service import UplinkService
 from gateway.uploader import Uploader
+
+if TYPE_CHECKING:
+    from gateway.uplink_service import UplinkService
 
 log = logging.getLogger("cpc.gateway")
 Result = TypeVar("Result")
@@ -145,7 +147,10 @@ class GatewayApp:
             disk=self._disk,
         )
 
-    def _open_uplink(self) -> UplinkService:
+    def _open_uplink(self) -> "UplinkService":
+        # Here, because most gateways have no uplink, and so need no MQTT library.
+        from gateway.uplink_service import UplinkService
+
         uplink = UplinkService(self.config, self._key, self, self.clock, self._disk)
         # For a spool that was lost: its numbers must not come a second time.
         self.spool.skip_boots(uplink.outbox.boot_max)

@@ -20,7 +20,7 @@ from gateway.pipeline import StreamPipeline, joined, pieces
 from gateway.sensors.audit_source import AuditSource
 from gateway.sensors.source import Batch, Clock, Source, SourceError
 from gateway.troubles import Troubles
-from gateway.uplink import Threads
+from gateway.uploader import Threads
 
 log = logging.getLogger("cpc.gateway")
 

@@ -26,7 +26,7 @@ from gateway.sensors.mqtt_message import Message
 from gateway.sensors.source import Batch, Clock, Gap, Source, SourceUnavailable, SourceUrl
 
 OPTIONS = (
-    *("ca", "cert", "client_id", "expiry_ms", "group", "keepalive_ms", "key", "password_file", "payload"),
+    *("ca", "cert", "client_id", "expiry_ms", "keepalive_ms", "key", "password_file", "payload"),
     *("qos", "queue", "share", "tls_min", "username", "v", "wait"),
 )
 """Options of both schemes."""
@@ -323,7 +323,7 @@ def open_mqtt(url: SourceUrl, name: str, clock: Clock) -> MqttSource:
     broker, topic_filter = _broker_of(url, is_tls)
     _check_filter(url, topic_filter)
     qos = int(url.choice("qos", ("0", "1"), "1"))
-    group = url.options.get("group", url.options.get("share", ""))
+    group = url.options.get("share", "")
     if group:
         if any(character in group for character in "/+#"):
             raise url.bad(f"share={group}: the name of a group has none of / + #")
