@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chain_node.light_http import NodeClient
-from chain_node.wire import Genesis
+from chain_node.wire import Genesis, NodeUnavailable
 from gateway.anchor import load_genesis
 from gateway.app import GatewayApp
 from gateway.archive import evidence_name
@@ -37,6 +37,8 @@ from puf.did import did_key
 CONFIG_NAME = "gateway.toml"
 GENESIS_NAME = "genesis.cbor"
 KEY_NAME = "gateway.key"
+NODE_WAIT_MS = 10_000
+NODE_RETRY_MS = 300
 
 
 def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -65,6 +67,12 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         "--genesis",
         type=Path,
         help="the chain's genesis file; without it the node is asked, this once, and believed",
+    )
+    init.add_argument(
+        "--wait-ms",
+        type=whole_number,
+        default=NODE_WAIT_MS,
+        help=f"how long to wait for the node to answer [{NODE_WAIT_MS}]",
     )
     init.add_argument("--json", action="store_true", help="print JSON")
     init.set_defaults(run=run_init)
@@ -126,7 +134,7 @@ async def run_init(args: Namespace) -> int:
         parse(text, config_path)
     except ConfigError as error:
         raise UsageError(f"these options make no configuration:\n{error}") from error
-    genesis = await _genesis(args)
+    genesis = await _genesis(args, output)
     genesis_path = folder / GENESIS_NAME
     if genesis_path.exists() and load_genesis(genesis_path).chain_id != genesis.chain_id:
         raise UsageError(
@@ -172,11 +180,11 @@ def _first_configuration(args: Namespace) -> tuple[str, bool]:
     source = args.source
     if source.startswith("replay:"):
         # The configuration's paths start from its own folder, the command line's from here.
-        target = Path(url.target).resolve()
+        target = Path(url.target).absolute()
         if not target.is_file():
             raise UsageError(f"there is no trace file {url.target}")
         source = f"replay:{target}{args.source[len('replay:') + len(url.target) :]}"
-    dbc_files = [Path(name).resolve() for name in args.dbc]
+    dbc_files = [Path(name).absolute() for name in args.dbc]
     for file in dbc_files:
         if not file.is_file():
             raise UsageError(f"there is no DBC file {file}")
@@ -198,11 +206,24 @@ def checked_text(text: str) -> str:
     return text
 
 
-async def _genesis(args: Namespace) -> Genesis:
+async def _genesis(args: Namespace, output: Output) -> Genesis:
     if args.genesis is not None:
         return load_genesis(args.genesis)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + args.wait_ms / 1000
+    is_told = False
     async with NodeClient(args.node) as client:
-        return await client.genesis()
+        while True:
+            try:
+                return await client.genesis()
+            except NodeUnavailable:
+                # It may have been started a moment ago, on the line before.
+                if loop.time() >= ends_at:
+                    raise
+            if not is_told:
+                output.note(f"waiting for a node at {args.node}")
+                is_told = True
+            await asyncio.sleep(NODE_RETRY_MS / 1000)
 
 
 async def run_run(args: Namespace) -> int:

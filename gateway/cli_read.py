@@ -29,9 +29,11 @@ from gateway.cli_output import (
     parse_moment,
     whole_number,
 )
-from gateway.config import load
+from gateway.config import GatewayConfig, StreamConfig, load
 from gateway.crypto.key_file import load_gateway_key
+from gateway.database import DatabaseError
 from gateway.disk import PART_SUFFIX, disk_error
+from gateway.errors import NotRunYet
 from gateway.record import Record
 from gateway.sensors.dbc import DbcDecoder
 from gateway.sensors.schemes import open_source
@@ -45,6 +47,8 @@ EVER_NS = (-(1 << 63), 1 << 63)
 """Every moment that a record can have lies between."""
 RELATIVE = ("start", "end")
 TAIL_POLL_MS = 200
+TAIL_WAIT_MS = 10_000
+"""How long a gateway that has never run is waited for."""
 TAIL_SHOW_MS = 500
 """How often `cpc tail` prints the newest values of each message, unless --all is given."""
 
@@ -208,9 +212,10 @@ def run_tail(args: Namespace) -> int:
     stream = stream_of(config, args.stream)
     dbc_paths = () if args.raw else config.dbc_paths(stream)
     decoder = DbcDecoder.load(dbc_paths) if dbc_paths else None
-    tail = Tail(config, stream, load_gateway_key(config.key_path))
+    ends_at = time.monotonic() + (args.seconds or float("inf"))
+    tail = _opened_tail(output, config, stream, min(ends_at, time.monotonic() + TAIL_WAIT_MS / 1000))
     newest: dict[Any, Record] = {}
-    shown_at, ends_at = 0.0, time.monotonic() + (args.seconds or float("inf"))
+    shown_at = 0.0
     try:
         while time.monotonic() < ends_at:
             news = tail.poll()
@@ -233,6 +238,23 @@ def run_tail(args: Namespace) -> int:
     finally:
         tail.close()
     return EXIT_OK
+
+
+def _opened_tail(output: Output, config: GatewayConfig, stream: StreamConfig, ends_at: float) -> Tail:
+    """The stream's tail, as soon as the gateway has begun, which may have been started a moment ago."""
+    key = load_gateway_key(config.key_path)
+    is_told = False
+    while True:
+        try:
+            return Tail(config, stream, key)
+        except (NotRunYet, DatabaseError) as error:
+            # Once there was none, what is not yet a database is one that is being made.
+            if time.monotonic() >= ends_at or not (is_told or isinstance(error, NotRunYet)):
+                raise
+        if not is_told:
+            output.note("waiting for the gateway to start")
+            is_told = True
+        time.sleep(TAIL_POLL_MS / 1000)
 
 
 def run_read(args: Namespace) -> int:

@@ -140,10 +140,10 @@ async def _drive(args: Namespace) -> Drive:
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
     # In real time, so that there is something to watch; a long trace is cut by time, not by speed.
-    source = f"replay:{args.trace.resolve()}?speed=1"
+    source = f"replay:{args.trace.absolute()}?speed=1"
     await open_source(source, name="trace").close()
     DbcDecoder.load(args.dbc)
-    dbc_paths = tuple(path.resolve() for path in args.dbc)
+    dbc_paths = tuple(path.absolute() for path in args.dbc)
     return Drive(source, f"{args.trace}, at most its first {args.seconds} s", dbc_paths, args.seconds)
 
 

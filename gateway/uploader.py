@@ -81,6 +81,8 @@ class Uploader:
         self._is_failing = False
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
+        self._names: dict[bytes, str] = {}
+        """Of the streams, by id."""
         self._refused: set[int] = set()
         """Rows of uploads that the chain has proven never to take."""
         self._oldest = (0, 0)
@@ -187,6 +189,7 @@ class Uploader:
 
     def _form_uploads(self) -> None:
         for stream in self._spool.streams():
+            self._names[stream.stream_id] = stream.name
             count = self._upload_segments.get(stream.stream_id)
             while self._spool.form_upload(stream, count or 1, self._is_flush or count is None):
                 pass
@@ -225,7 +228,7 @@ class Uploader:
             await self._keep(upload, settled.replacement)
         if settled.refusal is not None:
             self._refused.add(upload.row)
-            log.error("%s: %s", _name(upload), settled.refusal)
+            log.error("%s: %s", self._name(upload), settled.refusal)
             return True
         if settled.evidence is None:
             return False
@@ -244,7 +247,7 @@ class Uploader:
         self.anchored_count += 1
         chunk_count = sum(len(segment.chunks) for segment in upload.manifest.segments)
         height = evidence.link.header.height
-        log.info("%s: %d chunks anchored in block %d", _name(upload), chunk_count, height)
+        log.info("%s: %d chunks anchored in block %d", self._name(upload), chunk_count, height)
 
     async def _keep(self, upload: SpooledUpload, tx: bytes) -> SpooledUpload:
         """Makes the signed anchor durable before it is sent: after a crash the same one is sent again."""
@@ -257,7 +260,7 @@ class Uploader:
         waited_ms = (now_ns - self._oldest[1]) // NS_PER_MS
         if waited_ms >= PATIENCE_MS:
             raise AnchorError(
-                f"the node answers, and yet {_name(oldest)} has waited for {duration_text(waited_ms)}: "
+                f"the node answers, and yet {self._name(oldest)} has waited for {duration_text(waited_ms)}: "
                 "ask its operator, or take another node"
             )
 
@@ -278,6 +281,6 @@ class Uploader:
     def _put_evidence(self, manifest: Manifest, evidence: TransactionEvidence) -> None:
         self._put_named(evidence_name(manifest.stream_id, manifest.upload_index), evidence.encode())
 
-
-def _name(upload: SpooledUpload) -> str:
-    return f"upload {upload.manifest.upload_index} of stream {upload.manifest.stream_id.hex()[:16]}"
+    def _name(self, upload: SpooledUpload) -> str:
+        manifest = upload.manifest
+        return f"upload {manifest.upload_index} of stream {self._names[manifest.stream_id]}"

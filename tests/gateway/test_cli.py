@@ -1,121 +1,56 @@
 """The command line as a user types it: a chain, a gateway, its records, their proofs, and wrong input."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
 
 from gateway.cli import main
-from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_OK, EXIT_USAGE
+from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
+from tests.gateway.commands import LINKS, RATE_HZ, SECONDS, Cpc, line_with, started
 
-SECONDS = 20
-RATE_HZ = 300
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A development node in a process of its own."""
-    folder = tmp_path_factory.mktemp("chain")
-    command = [sys.executable, "-m", "gateway", "node", "dev", "--data", str(folder), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-    assert process.returncode == EXIT_OK
+TO_EVE = ("--reader", "did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc", "-o", "NEW")
+TO_NOBODY = ("--reader", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", "-o", "NEW")
 
 
-@pytest.fixture(scope="module")
-def site(node: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gateway that has taken in twenty seconds of a simulated car, all of it anchored."""
-    folder = tmp_path_factory.mktemp("site") / "site"
-    source = f"sim:car?rate_hz={RATE_HZ}&seconds={SECONDS}&speed=max"
-    assert main(["init", str(folder), "--node", node["url"], "--source", source]) == EXIT_OK
-    assert main(["run", "-c", str(folder / "gateway.toml"), "--anchor-timeout-ms", "60000"]) == EXIT_OK
-    return folder
-
-
-class Cpc:
-    """Runs a command and gives what it printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: object, exit_code: int = EXIT_OK) -> str:
-        """Standard output; the command must leave with `exit_code`."""
-        self._capsys.readouterr()
-        got = main([str(argument) for argument in arguments])
-        out, self.err = self._capsys.readouterr()
-        assert got == exit_code, (out, self.err)
-        return out
-
-    def lines(self, *arguments: object, exit_code: int = EXIT_OK) -> list[Any]:
-        """The JSON values that the command printed."""
-        return [json.loads(line) for line in self(*arguments, "--json", exit_code=exit_code).splitlines()]
-
-
-@pytest.fixture
-def cpc(capsys: pytest.CaptureFixture[str]) -> Cpc:
-    return Cpc(capsys)
-
-
-@pytest.fixture
-def config(site: Path) -> Path:
-    return site / "gateway.toml"
-
-
-def test_status_counts_what_was_anchored(cpc: Cpc, config: Path) -> None:
-    (status,) = cpc.lines("status", "-c", config)
+def test_status_counts_what_was_anchored(cpc: Cpc, car_config: Path) -> None:
+    (status,) = cpc.lines("status", "-c", car_config)
     assert status["is_running"] is False
     assert status["spool"]["records"] == status["spool"]["uploads"] == status["spool"]["segments"] == 0
     stream = status["streams"]["can0"]
     assert stream["anchored_uploads"] == stream["uploads"] >= 1
 
 
-def test_read_gives_every_record_in_order_and_decoded(cpc: Cpc, config: Path) -> None:
-    records = cpc.lines("read", "-c", config)
+def test_read_gives_every_record_in_order_and_decoded(cpc: Cpc, car_config: Path) -> None:
+    records = cpc.lines("read", "-c", car_config)
     assert [record["record"] for record in records] == [f"can0/1/{seq}" for seq in range(len(records))]
     # The simulated car keeps the periods of its messages, so its rate is near what was asked.
     assert 0.8 * SECONDS * RATE_HZ <= len(records) <= 1.2 * SECONDS * RATE_HZ
     assert all(record["values"] for record in records)
 
 
-def test_read_keeps_to_the_time_asked_for(cpc: Cpc, config: Path) -> None:
-    everything = cpc.lines("read", "-c", config)
+def test_read_keeps_to_the_time_asked_for(cpc: Cpc, car_config: Path) -> None:
+    everything = cpc.lines("read", "-c", car_config)
     first_ns = everything[0]["taken_ns"]
-    second = cpc.lines("read", "-c", config, "--from", "start+1s", "--to", "start+2s")
+    second = cpc.lines("read", "-c", car_config, "--from", "start+1s", "--to", "start+2s")
     assert second == [
         record for record in everything if 1_000_000_000 <= record["taken_ns"] - first_ns < 2_000_000_000
     ]
 
 
-def test_verify_proves_a_record_link_by_link(cpc: Cpc, config: Path) -> None:
-    (proof,) = cpc.lines("verify", "-c", config, "can0/1/42")
+def test_verify_proves_a_record_link_by_link(cpc: Cpc, car_config: Path) -> None:
+    (proof,) = cpc.lines("verify", "-c", car_config, "can0/1/42")
     assert proof["is_proven"] is True
-    assert [link["name"] for link in proof["links"]] == [
-        "chunk",
-        "decrypted with this key",
-        "record in the block",
-        "leaf of the ciphertext tree",
-        "leaf of the plaintext tree",
-        "roots in the transaction",
-        "transaction in the block",
-        "block certified",
-    ]
+    assert [link["name"] for link in proof["links"]] == LINKS
     assert proof["value"]["record"] == "can0/1/42"
 
 
-def test_an_export_verifies_and_a_changed_line_is_named(cpc: Cpc, config: Path, tmp_path: Path) -> None:
+def test_an_export_verifies_and_a_changed_line_is_named(cpc: Cpc, car_config: Path, tmp_path: Path) -> None:
     file = tmp_path / "trip.jsonl"
-    cpc("export", "-c", config, "--to", "start+1s", "-o", file)
+    cpc("export", "-c", car_config, "--to", "start+1s", "-o", file)
     count = len(file.read_text().splitlines())
-    assert cpc.lines("verify", "-c", config, file) == [
+    assert cpc.lines("verify", "-c", car_config, file) == [
         {"records": count, "failures": 0, "values_unchecked": 0}
     ]
     lines = file.read_text().splitlines()
@@ -125,30 +60,32 @@ def test_an_export_verifies_and_a_changed_line_is_named(cpc: Cpc, config: Path, 
     )
     lines[10] = json.dumps(changed)
     file.write_text("\n".join(lines) + "\n")
-    failure, summary = cpc.lines("verify", "-c", config, file, exit_code=EXIT_NOT_PROVEN)
+    failure, summary = cpc.lines("verify", "-c", car_config, file, exit_code=EXIT_NOT_PROVEN)
     assert (failure["line"], failure["record"]) == (11, "can0/1/10")
     assert failure["failure"].startswith("data is ")
     assert summary == {"records": count, "failures": 1, "values_unchecked": 0}
 
 
-def test_csv_has_a_row_for_each_record(cpc: Cpc, config: Path) -> None:
-    rows = cpc("export", "-c", config, "--format", "csv", "--to", "start+1s").splitlines()
+def test_csv_has_a_row_for_each_record(cpc: Cpc, car_config: Path) -> None:
+    rows = cpc("export", "-c", car_config, "--format", "csv", "--to", "start+1s").splitlines()
     assert rows[0] == "record,taken_ns,time,id,flags,data,gap,values"
     assert rows[1].startswith("can0/1/0,")
-    assert len(rows) == 1 + len(cpc.lines("read", "-c", config, "--to", "start+1s"))
+    assert len(rows) == 1 + len(cpc.lines("read", "-c", car_config, "--to", "start+1s"))
 
 
-def test_a_grant_opens_its_whole_segments_and_nothing_else(cpc: Cpc, config: Path, tmp_path: Path) -> None:
+def test_a_grant_opens_its_whole_segments_and_nothing_else(
+    cpc: Cpc, car_config: Path, tmp_path: Path
+) -> None:
     key, grant = tmp_path / "bob.key", tmp_path / "bob.grant"
     (made,) = cpc.lines("key", key)
     assert made["public"].startswith("did:key:z6LS")
     (granted,) = cpc.lines(
-        *("grant", "-c", config, "--from", "start+1s", "--to", "start+15s"),
+        *("grant", "-c", car_config, "--from", "start+1s", "--to", "start+15s"),
         *("--reader", f"{key}.pub", "-o", grant),
     )
     assert granted["segments"] >= 1
-    everything = cpc.lines("read", "-c", config)
-    records = cpc.lines("read", "--grant", grant, "--key", key, "--store", config.parent / "store")
+    everything = cpc.lines("read", "-c", car_config)
+    records = cpc.lines("read", "--grant", grant, "--key", key, "--store", car_config.parent / "store")
     inside = [
         record["record"]
         for record in everything
@@ -159,31 +96,31 @@ def test_a_grant_opens_its_whole_segments_and_nothing_else(cpc: Cpc, config: Pat
     assert f"{len(everything) - len(inside)} records of this time lie in segments" in cpc.err
 
 
-def test_a_grant_is_of_no_use_to_another_reader(cpc: Cpc, config: Path, tmp_path: Path) -> None:
+def test_a_grant_is_of_no_use_to_another_reader(cpc: Cpc, car_config: Path, tmp_path: Path) -> None:
     cpc("key", tmp_path / "bob.key")
     cpc("key", tmp_path / "eve.key")
     reader = tmp_path / "bob.key.pub"
     grant = tmp_path / "g"
-    cpc("grant", "-c", config, "--from", "start", "--to", "end", "--reader", reader, "-o", grant)
-    store = config.parent / "store"
+    cpc("grant", "-c", car_config, "--from", "start", "--to", "end", "--reader", reader, "-o", grant)
+    store = car_config.parent / "store"
     cpc("read", "--grant", grant, "--key", tmp_path / "eve.key", "--store", store, exit_code=EXIT_FAILED)
     assert "the grant is for reader key" in cpc.err
 
 
 def test_a_proof_file_needs_nothing_but_the_genesis(
-    cpc: Cpc, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpc: Cpc, car_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "record.proof"
-    cpc("prove", "-c", config, "can0/1/7", "-o", file)
+    cpc("prove", "-c", car_config, "can0/1/7", "-o", file)
     genesis = tmp_path / "genesis.cbor"
-    genesis.write_bytes((config.parent / "genesis.cbor").read_bytes())
+    genesis.write_bytes((car_config.parent / "genesis.cbor").read_bytes())
     monkeypatch.chdir(tmp_path)
     (proof,) = cpc.lines("verify", file, "--genesis", genesis)
     assert proof["is_proven"] is True
 
 
-def test_a_flipped_bit_in_the_store_is_named(cpc: Cpc, config: Path) -> None:
-    database = apsw.Connection(str(config.parent / "store" / "store.db"))
+def test_a_flipped_bit_in_the_store_is_named(cpc: Cpc, car_config: Path) -> None:
+    database = apsw.Connection(str(car_config.parent / "store" / "store.db"))
     # A sealed block is a CBOR array of eight, a manifest one of seven.
     chunk_id, body = database.execute(
         "SELECT chunk_id, body FROM chunk WHERE substr(body, 1, 1) = x'88' AND length(body) < 9000 LIMIT 1"
@@ -192,11 +129,11 @@ def test_a_flipped_bit_in_the_store_is_named(cpc: Cpc, config: Path) -> None:
     damaged[200] ^= 1 << 5
     database.execute("UPDATE chunk SET body = ? WHERE chunk_id = ?", (bytes(damaged), chunk_id))
     try:
-        out = cpc("read", "-c", config, exit_code=EXIT_NOT_PROVEN)
+        out = cpc("read", "-c", car_config, exit_code=EXIT_NOT_PROVEN)
         assert chunk_id.hex()[:16] in cpc.err
         shown = {line.split()[1] for line in out.splitlines()}
         seq = next(seq for seq in range(10_000) if f"can0/1/{seq}" not in shown)
-        (proof,) = cpc.lines("verify", "-c", config, f"can0/1/{seq}", exit_code=EXIT_NOT_PROVEN)
+        (proof,) = cpc.lines("verify", "-c", car_config, f"can0/1/{seq}", exit_code=EXIT_NOT_PROVEN)
         assert proof["is_proven"] is False
         assert proof["links"][-1]["name"] == "chunk"
         assert "bit 5 of byte 200" in proof["links"][-1]["detail"]
@@ -205,24 +142,14 @@ def test_a_flipped_bit_in_the_store_is_named(cpc: Cpc, config: Path) -> None:
         database.close()
 
 
-def test_a_chain_of_strangers_is_not_believed(cpc: Cpc, config: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "gateway",
-        "node",
-        "dev",
-        "--data",
-        str(tmp_path / "other"),
-        "--port",
-        "0",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def test_a_chain_of_strangers_is_not_believed(cpc: Cpc, car_config: Path, tmp_path: Path) -> None:
+    with started("node", "dev", "--data", tmp_path / "other", "--port", "0") as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        process.terminate()
+        line_with(process.stdout, "listening")
     genesis = tmp_path / "other" / "genesis.cbor"
-    (proof,) = cpc.lines("verify", "-c", config, "can0/1/1", "--genesis", genesis, exit_code=EXIT_NOT_PROVEN)
+    (proof,) = cpc.lines(
+        "verify", "-c", car_config, "can0/1/1", "--genesis", genesis, exit_code=EXIT_NOT_PROVEN
+    )
     assert proof["links"][-1]["name"] == "roots in the transaction"
     assert "another chain" in proof["links"][-1]["detail"]
 
@@ -239,14 +166,27 @@ def test_a_chain_of_strangers_is_not_believed(cpc: Cpc, config: Path, tmp_path: 
         (("init", "SITE"), EXIT_USAGE, "exists already"),
         (("init", "NEW", "--source", "replay:none.trc"), EXIT_USAGE, "there is no trace file none.trc"),
         (("init", "NEW", "--source", "canbus:0"), EXIT_USAGE, "unknown kind 'canbus'"),
-        (("init", "NEW", "--node", "http://127.0.0.1:1"), EXIT_FAILED, "http://127.0.0.1:1"),
+        (("init", "NEW", "--node", "http://127.0.0.1:1", "--wait-ms", "0"), EXIT_FAILED, "127.0.0.1:1"),
+        (("init", "NEW", "--node", "nonsense", "--wait-ms", "0"), EXIT_USAGE, "node_url"),
+        (("init", "NEW", "--name", "My Gateway"), EXIT_USAGE, "these options make no configuration"),
+        (("init", "NEW", "--source", "sim:car?speed=max", "--dbc", "no.dbc"), EXIT_USAGE, "no.dbc"),
+        (("grant", "-c", "CONFIG", "--from", "start", "--to", "start+1ms", *TO_EVE), EXIT_USAGE, "at least"),
+        (("grant", "-c", "CONFIG", "--from", "end", "--to", "start", *TO_EVE), EXIT_USAGE, "is not before"),
+        (
+            ("grant", "-c", "CONFIG", "--from", "start", "--to", "end", *TO_NOBODY),
+            EXIT_FAILED,
+            "did:key:z6LS",
+        ),
+        (("verify", "-c", "CONFIG", "CONFIG"), EXIT_USAGE, "is neither a proof nor records one a line"),
+        (("verify", "-c", "CONFIG", "gone.proof"), EXIT_USAGE, "and there is no such file"),
+        (("verify", "--grant", "g", "--key", "k", "--store", "s", "can0/1/1"), EXIT_USAGE, "--genesis"),
         (("inspect", "none.trc"), EXIT_FAILED, "none.trc"),
     ],
 )
 def test_wrong_input_says_what_to_do(
-    cpc: Cpc, config: Path, tmp_path: Path, arguments: tuple[str, ...], exit_code: int, says: str
+    cpc: Cpc, car_config: Path, tmp_path: Path, arguments: tuple[str, ...], exit_code: int, says: str
 ) -> None:
-    places = {"CONFIG": str(config), "SITE": str(config.parent), "NEW": str(tmp_path / "new")}
+    places = {"CONFIG": str(car_config), "SITE": str(car_config.parent), "NEW": str(tmp_path / "new")}
     cpc(*(places.get(argument, argument) for argument in arguments), exit_code=exit_code)
     assert says in cpc.err
     assert not (tmp_path / "new").exists()
