@@ -11,7 +11,8 @@
     │   └── StoreFull       it has no room
     ├── AnchorError         the chain refused an anchor, or showed a proof that does not hold
     ├── EvidenceError       a link of a record's evidence fails; names the link
-    └── GatewayBusy         another process runs this gateway
+    ├── GatewayBusy         another process runs this gateway
+    └── NotRunYet           the gateway has never been started, so there is nothing to see
 
 Errors of the parts below (puf, gateway.crypto, chain_node, sensors) pass through unchanged.
 """
@@ -91,3 +92,10 @@ class EvidenceError(GatewayError):
 
 class GatewayBusy(GatewayError):
     """Another process runs this gateway."""
+
+
+class NotRunYet(GatewayError):
+    """The gateway has never been started."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"this gateway has not run yet: there is no {path}; start it with cpc run")
