@@ -12,7 +12,8 @@ Source: ISO 15765-4:2016, sections 5 and 10; ISO 15031-5 (P2); ISO 14229-2 (P2*,
 from obd.action import Action
 from obd.can_frame import EXTENDED, CanFrame
 from obd.errors import MessageTooLong, NotReady
-from obd.isotp import Failed, IsoTp, Received, Sent, Transmit, normal
+from obd.isotp import Failed, IsoTp, Received, Sent, Transmit
+from obd.isotp_address import normal
 from obd.query import (
     BUS_FAULT,
     DAMAGED,

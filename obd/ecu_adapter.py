@@ -7,7 +7,8 @@ Source: ELM327 data sheet v2.2.
 from __future__ import annotations
 
 from obd.ecu import Ecu, SimulatedCar
-from obd.isotp import IsoTp, Transmit, normal
+from obd.isotp import IsoTp, Transmit
+from obd.isotp_address import normal
 
 IDENTITY = "ELM327 v1.5"
 QUIRKS = {

@@ -12,7 +12,8 @@ from obd.action import Action
 from obd.can_frame import EXTENDED, CanFrame
 from obd.ecu import Ecu, SimulatedCar
 from obd.ecu_adapter import request_id, response_id
-from obd.isotp import IDLE, IsoTp, Received, Transmit, normal
+from obd.isotp import IDLE, IsoTp, Received, Transmit
+from obd.isotp_address import normal
 from obd.query import EVERYBODY_11_BIT, EVERYBODY_29_BIT
 
 

@@ -1,6 +1,6 @@
 """`python -m obd.ecu_io`: plug a simulated car in, as an adapter on a pty or TCP port, or on a CAN bus.
 
-Runs on CPython, on POSIX systems.  `--pty` prints the path that stands for /dev/ttyUSB0.  Lines on standard
+Runs on CPython.  For POSIX systems.  `--pty` prints the path that stands for /dev/ttyUSB0.  Lines on standard
 input play with it: `off` and `on` turn the ignition, `unplug` and `plug` the adapter, `quit` ends.
 """
 

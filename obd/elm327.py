@@ -12,25 +12,22 @@ Source: ELM327 data sheet v2.2.
 from collections import namedtuple
 
 from obd.action import Action
-from obd.elm327_text import CAN_11, CAN_29, guess_shape, is_hex, read_lines
+from obd.elm327_answer import lines_of, millivolts, read_answer
+from obd.elm327_text import CAN_11, CAN_29, is_hex
 from obd.errors import NotReady
 from obd.query import (
     ANSWERED,
-    BUS_FAULT,
-    DAMAGED,
     EVERYBODY_11_BIT,
     INTERRUPTED,
     NO_CAR,
     NO_DATA,
     NOT_UNDERSTOOD,
-    OVERRUN,
     Answer,
     Done,
     Outcome,
     Query,
     Target,
     belongs_to,
-    outcome_of,
     target_of,
 )
 
@@ -54,27 +51,7 @@ ENCODED_MAX = 64
 
 _PROMPT = b">"
 _RESYNC_COMMAND = b"ATE0\r"
-# Which word means what; the first that is found in a line decides.
-_PROBLEMS = (
-    ("UNABLETOCONNECT", NO_CAR),
-    ("BUSINIT", NO_CAR),
-    ("NODATA", NO_DATA),
-    ("BUFFERFULL", OVERRUN),
-    ("STOPPED", INTERRUPTED),
-    ("CANERROR", BUS_FAULT),
-    ("BUSBUSY", BUS_FAULT),
-    ("BUSERROR", BUS_FAULT),
-    ("FBERROR", BUS_FAULT),
-    ("DATAERROR", DAMAGED),
-    ("RXERROR", DAMAGED),
-    ("ACTALERT", INTERRUPTED),
-    ("LPALERT", INTERRUPTED),
-    ("ERR", INTERRUPTED),
-    ("?", NOT_UNDERSTOOD),
-)
 _NO_QUERY = Query(b"", None, 0, 0, 0)
-_IN_ANSWERS = (NO_DATA, DAMAGED)
-"""Problems beside which answers of other ECUs are still good."""
 
 
 class Write(namedtuple("Write", ("data",)), Action):
@@ -227,7 +204,7 @@ class Elm327:
             return []
         # The adapter says nothing by itself after a prompt; the rest is noise and `ask` drops it.
         self._buffer = buffer[end + 1 :]
-        lines = _lines(buffer[:end])
+        lines = lines_of(buffer[:end])
         if self._commands:
             return self._on_command(lines, now_ms)
         return self._on_answer(lines, now_ms)
@@ -250,7 +227,7 @@ class Elm327:
         if after == ASKING and not self._commands:
             # A line without its end may be half a line.
             whole = self._buffer[: max(self._buffer.rfind(b"\r"), 0)]
-            outcome = self._read(_lines(whole))
+            outcome = self._read(lines_of(whole))
             if outcome.problem == NO_DATA:
                 outcome = Outcome(INTERRUPTED, [], "the adapter gave no prompt in time")
             self._kept = outcome
@@ -283,7 +260,7 @@ class Elm327:
         if _PROMPT not in buffer:
             return []
         before, _, rest = buffer.rpartition(_PROMPT)
-        if "OK" not in "".join(_lines(before)) or rest.strip(b"\r\n\x00 "):
+        if "OK" not in "".join(lines_of(before)) or rest.strip(b"\r\n\x00 "):
             self.deadline_ms = now_ms + SETTLE_MS
             return []
         self._buffer = b""
@@ -326,7 +303,7 @@ class Elm327:
             if said and said != "?":
                 self.identity = said
         elif text == "ATRV":
-            self.voltage_mv = _millivolts(said)
+            self.voltage_mv = millivolts(said)
         elif said.endswith("OK"):
             self._confirmed += 1
         else:
@@ -461,80 +438,9 @@ class Elm327:
         return [Done(outcome)]
 
     def _read(self, lines: list[str]) -> Outcome:
-        """What these lines say."""
-        request: bytes = self._query.data
-        echo = self._command[:-1].decode()
-        data_lines: list[str] = []
-        problem = ""
-        detail = ""
-        for line in lines:
-            if line.startswith(echo):
-                line = line[len(echo) :]
-            if line.startswith("SEARCHING"):
-                line = line[9:].lstrip(".")
-            if line.startswith("BUSINIT:"):
-                line = line[8:].lstrip(".")
-                if line[:2] == "OK":
-                    line = line[2:]
-                else:
-                    problem, detail = NO_CAR, "BUS INIT: " + line
-                    continue
-            if not line:
-                continue
-            if is_hex(line) or (line[1:2] == ":" and is_hex(line[2:])):
-                data_lines.append(line)
-                continue
-            for word, meaning in _PROBLEMS:
-                if word in line:
-                    problem, detail = meaning, line
-                    break
-            else:
-                problem, detail = DAMAGED, line[:40]
-        answers: list[Answer] = []
-        if data_lines:
-            shape = guess_shape(data_lines, request[0]) if self.shape is None else self.shape
-            bad = 0
-            if shape is not None:
-                answers, bad = read_lines(data_lines, shape)
-            answers = [answer for answer in answers if belongs_to(answer.data, request)]
-            if not answers and self.shape is not None:
-                # Perhaps the adapter has changed its ways, as after a reset that went unnoticed.
-                other = guess_shape(data_lines, request[0])
-                if other is not None and other != shape:
-                    answers, bad = read_lines(data_lines, other)
-                    answers = [answer for answer in answers if belongs_to(answer.data, request)]
-                    shape = other
-            if answers:
-                if shape != self.shape:
-                    self._shortcuts = {}
-                self.shape = shape
-            elif not problem:
-                problem, detail = DAMAGED, data_lines[0][:40]
-            if bad and not detail:
-                detail = f"{bad} lines could not be used"
-        if problem and not (answers and problem in _IN_ANSWERS):
-            return Outcome(problem, answers, detail)
-        return outcome_of(answers, detail)
-
-
-def _lines(data: bytes) -> list[str]:
-    """Lines without spaces, empty ones, NULs, and whatever is no ASCII."""
-    try:
-        text = data.decode()
-    except UnicodeError:
-        text = bytes([byte if byte < 0x80 else 0x7E for byte in data]).decode()
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    if " " in text:
-        text = text.replace(" ", "")
-    if "\n" in text:
-        text = text.replace("\n", "\r")
-    return [line for line in text.split("\r") if line]
-
-
-def _millivolts(text: str) -> int:
-    """`12.4V` as 12400; 0 for anything else."""
-    whole, _, tenths = text.rstrip("Vv").partition(".")
-    if not whole.isdigit() or len(whole) > 2 or (tenths and not tenths.isdigit()):
-        return 0
-    return int(whole) * 1000 + int((tenths + "000")[:3])
+        """What these lines say of the query."""
+        outcome, shape = read_answer(lines, self._command[:-1].decode(), self._query.data, self.shape)
+        if shape != self.shape:
+            self._shortcuts = {}
+            self.shape = shape
+        return outcome

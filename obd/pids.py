@@ -125,8 +125,9 @@ def split(data: bytes) -> "list[tuple[int, bytes]]":
     One PID may have any length; of several, each must be as long as J1979 says.  Raises ResponseError."""
     if not data:
         raise ResponseError("an answer to service 01 names no PID")
-    first_size = size_of(data[0])
-    if not first_size or len(data) <= 1 + first_size + 1:
+    fields = fields_of(data[0])
+    # A second length is that of a car with four banks, or of a PID that we do not know.
+    if not fields or len(data) - 1 <= fields[0].size or len(data) - 1 == fields[-1].size:
         return [(data[0], data[1:])]
     parts = []
     at = 0

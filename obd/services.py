@@ -95,7 +95,7 @@ def request_current(pids: "list[int]") -> bytes:
     """Service 01 for one to six PIDs.  Raises RequestError."""
     if not 1 <= len(pids) <= PIDS_PER_REQUEST_MAX:
         raise RequestError(f"{len(pids)} PIDs: a request takes 1 to {PIDS_PER_REQUEST_MAX}")
-    return bytes([CURRENT_DATA, *pids])
+    return bytes((CURRENT_DATA,)) + bytes(pids)
 
 
 def request_freeze_frame(pid: int, frame: int = 0) -> bytes:

@@ -8,13 +8,10 @@ Sources: ISO 3779:2009 (form), ISO 3780 (maker), 49 CFR 565.15 (check digit).
 SIZE = 17
 CHECK_PLACE = 8
 """Index of the check digit."""
-_VALUES = {
-    **{str(digit): digit for digit in range(10)},
-    **{letter: index % 9 + 1 for index, letter in enumerate("ABCDEFGH")},
-    **{"J": 1, "K": 2, "L": 3, "M": 4, "N": 5, "P": 7, "R": 9},
-    **{letter: index + 2 for index, letter in enumerate("STUVWXYZ")},
-}
-"""What each character counts; I, O and Q do not exist."""
+_CHARACTERS = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"
+"""I, O and Q do not exist."""
+_COUNTS = "012345678912345678123457923456789"
+"""What each of them counts."""
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _REGIONS = (
     ("ABCDEFGH", "Africa"),
@@ -31,7 +28,7 @@ def fault(vin: str) -> "str | None":
     if len(vin) != SIZE:
         return f"a VIN has {SIZE} characters, this has {len(vin)}"
     for character in vin:
-        if character not in _VALUES:
+        if character not in _CHARACTERS:
             return f"{character!r} is not used in VINs"
     return None
 
@@ -40,7 +37,7 @@ def check_digit(vin: str) -> str:
     """The digit, or X, that belongs in the ninth place; vin: one without `fault`."""
     total = 0
     for character, weight in zip(vin, _WEIGHTS):  # noqa: B905 - MicroPython's zip has no strict
-        total += _VALUES[character] * weight
+        total += int(_COUNTS[_CHARACTERS.index(character)]) * weight
     return "0123456789X"[total % 11]
 
 

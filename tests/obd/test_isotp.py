@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sensors.can_ports import frame_of_message
-from obd import isotp
+from obd import isotp, isotp_address
 from obd.action import Action
 from obd.can_frame import BITRATE_SWITCH, ERROR, EXTENDED, FD, FD_LENGTHS, REMOTE, CanFrame
 from obd.errors import AddressError, MessageTooLong, NotReady
@@ -19,15 +19,18 @@ from obd.isotp import Failed, IsoTp, Received, Sent, Transmit, st_min_us
 from tests import micropython
 from tests.obd.isotp_pair import Pair
 
-ADDRESSES: dict[str, tuple[isotp.Address, isotp.Address]] = {
-    "normal": (isotp.normal(0x7E0, 0x7E8), isotp.normal(0x7E8, 0x7E0)),
-    "normal 29 bit": (isotp.normal(0x18DA10F1, 0x18DAF110, True), isotp.normal(0x18DAF110, 0x18DA10F1, True)),
-    "normal fixed": (isotp.normal_fixed(0x28), isotp.normal_fixed(0xF1, 0x28)),
-    "extended": (
-        isotp.extended(0x6F1, 0x612, 0x12, 0xF1),
-        isotp.extended(0x612, 0x6F1, 0xF1, 0x12),
+ADDRESSES: dict[str, tuple[isotp_address.Address, isotp_address.Address]] = {
+    "normal": (isotp_address.normal(0x7E0, 0x7E8), isotp_address.normal(0x7E8, 0x7E0)),
+    "normal 29 bit": (
+        isotp_address.normal(0x18DA10F1, 0x18DAF110, True),
+        isotp_address.normal(0x18DAF110, 0x18DA10F1, True),
     ),
-    "mixed": (isotp.mixed_fixed(0x28, 0xF1, 0x55), isotp.mixed_fixed(0xF1, 0x28, 0x55)),
+    "normal fixed": (isotp_address.normal_fixed(0x28), isotp_address.normal_fixed(0xF1, 0x28)),
+    "extended": (
+        isotp_address.extended(0x6F1, 0x612, 0x12, 0xF1),
+        isotp_address.extended(0x612, 0x6F1, 0xF1, 0x12),
+    ),
+    "mixed": (isotp_address.mixed_fixed(0x28, 0xF1, 0x55), isotp_address.mixed_fixed(0xF1, 0x28, 0x55)),
 }
 
 
@@ -263,11 +266,11 @@ def test_flow_control_out_of_turn_is_ignored() -> None:
 
 
 def test_a_functional_message_is_one_frame_or_nothing() -> None:
-    everybody = IsoTp(isotp.normal(0x7DF, 0x7E8, is_functional=True))
+    everybody = IsoTp(isotp_address.normal(0x7DF, 0x7E8, is_functional=True))
     assert said(everybody.send(b"\x01\x00", 0)) == ["7DF#020100CCCCCCCCCC", "sent 2"]
     with pytest.raises(MessageTooLong, match="8 bytes are not within 1 to 7"):
         everybody.send(bytes(8), 0)
-    listener = IsoTp(isotp.normal(0x7E8, 0x7DF, is_functional=True))
+    listener = IsoTp(isotp_address.normal(0x7E8, 0x7DF, is_functional=True))
     assert listener.receive(frame("7DF#1014112233445566"), 0) == []
 
 
@@ -289,10 +292,10 @@ def test_a_listener_takes_messages_and_says_nothing() -> None:
 
 def test_addresses_that_cannot_be_are_refused() -> None:
     for wrong in (
-        lambda: isotp.normal(0x800, 1),
-        lambda: isotp.normal(1, 1),
-        lambda: isotp.normal_fixed(256),
-        lambda: isotp.extended(1, 2, 300, 0),
+        lambda: isotp_address.normal(0x800, 1),
+        lambda: isotp_address.normal(1, 1),
+        lambda: isotp_address.normal_fixed(256),
+        lambda: isotp_address.extended(1, 2, 300, 0),
         lambda: IsoTp(ADDRESSES["normal"][0], tx_dl=64),
         lambda: IsoTp(ADDRESSES["normal"][0], block_size=256),
     ):
@@ -403,9 +406,9 @@ def test_any_frames_at_all_do_no_harm(frames: list[tuple[int, bytes, int]], is_s
 
 def test_the_same_frames_come_out_of_micropython() -> None:
     code = (
-        "from obd import isotp\nfrom tests.obd.isotp_pair import Pair\n"
-        "for kind in (isotp.normal_fixed(0x28), isotp.normal_fixed(0xF1, 0x28)),"
-        " (isotp.mixed_fixed(40, 241, 5), isotp.mixed_fixed(241, 40, 5)):\n"
+        "from obd import isotp, isotp_address\nfrom tests.obd.isotp_pair import Pair\n"
+        "for kind in (isotp_address.normal_fixed(0x28), isotp_address.normal_fixed(0xF1, 0x28)),"
+        " (isotp_address.mixed_fixed(40, 241, 5), isotp_address.mixed_fixed(241, 40, 5)):\n"
         "    for lost in (set(), {3}, {1}):\n"
         "        other = isotp.IsoTp(kind[1], block_size=4, st_min_code=245)\n"
         "        bus = Pair(isotp.IsoTp(kind[0]), other, lost)\n"
