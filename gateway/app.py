@@ -169,14 +169,15 @@ class GatewayApp:
 
     def _open_pipeline(self, stream: StreamConfig, source: Source) -> StreamPipeline:
         keys = stream_keys(self._key, stream)
-        # Nobody else uses the store yet.
-        archive = Archive(self.store, keys.stream_id, stream.name, keys.segment_key)
-        if resume_stream(self.spool, archive, source.kind, stream.block_ms, stream.segment_blocks):
-            log.warning(
-                "stream %s: the spool is new, the store is not; going on behind upload %d",
-                stream.name,
-                archive.upload_indexes()[-1],
-            )
+        # A store of its own to look at: the uploader's thread may be using the other one.
+        with contextlib.closing(LocalStore(self.config.store_path, is_read_only=True)) as store:
+            archive = Archive(store, keys.stream_id, stream.name, keys.segment_key)
+            if resume_stream(self.spool, archive, source.kind, stream.block_ms, stream.segment_blocks):
+                log.warning(
+                    "stream %s: the spool is new, the store is not; going on behind upload %d",
+                    stream.name,
+                    archive.upload_indexes()[-1],
+                )
         return StreamPipeline(
             self.spool,
             keys,
