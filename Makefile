@@ -20,6 +20,8 @@ unexport PYTHONPATH PYTHONHOME
 
 # A pip.conf may name any index: what it gives must have a hash of the lock. It may not send packages elsewhere.
 PIP_INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-user
+# A checkout is set up with every kind of source, so that none asks for a package at first use.
+RUNTIME_EXTRAS := ble dbc mqtt serial
 UV_VERSION := 0.13.9
 
 # A .venv that was copied or moved, or whose Python was upgraded away, is made anew; one that works is kept,
@@ -97,8 +99,8 @@ lock: .venv/.place ## Resolve pyproject.toml into requirements*.lock; UPGRADE=1 
 	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
 	@set -e; export UV_CUSTOM_COMPILE_COMMAND="make lock"; compile() { build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-annotate $(if $(UPGRADE),--upgrade) --group build "$$@"; }; \
-		compile --extra dbc --extra dev --output-file requirements-dev.lock pyproject.toml; \
-		compile --extra dbc --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+		compile --all-extras --output-file requirements-dev.lock pyproject.toml; \
+		compile $(RUNTIME_EXTRAS:%=--extra %) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 	@grep -c '==' requirements.lock requirements-dev.lock
 
 .PHONY: clean
