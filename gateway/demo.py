@@ -59,6 +59,8 @@ MESSAGES_SHOWN = 3
 SIGNALS_SHOWN = 3
 ANCHOR_TIMEOUT_MS = 15_000
 FLIPPED_BIT = 3
+BLOCK_PERIOD_MS = 300
+"""Shorter than on a chain that lasts: somebody is watching."""
 
 CONFIG = """\
 [chain]
@@ -152,7 +154,7 @@ async def _demo(output: Output, folder: Path, drive: Drive) -> int:
     # Only here: every other command would carry the server that this brings.
     from chain_node.dev import DevNode
 
-    async with DevNode.create_or_open(folder / "chain", port=0) as node:
+    async with DevNode.create_or_open(folder / "chain", port=0, block_period_ms=BLOCK_PERIOD_MS) as node:
         names = ["car.dbc"] if drive.dbc_paths is None else [str(path) for path in drive.dbc_paths]
         text = CONFIG.format(
             node_url=node.url, source=_quoted(drive.source), dbc=f"[{', '.join(map(_quoted, names))}]"
