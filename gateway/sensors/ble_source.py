@@ -137,6 +137,8 @@ class BleSource(Source):
         self._heard_ns = 0
         """Monotonic: when the scanner last said anything."""
         self._heard_wall_ns = 0
+        self._down_ns = 0
+        """Since when it has not been possible to scan; 0: it is."""
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Batches until the source is closed."""
@@ -169,25 +171,23 @@ class BleSource(Source):
         """Scans until closed, whatever the adapter does."""
         try:
             attempt = silences = 0
-            down_ns = 0
             while not closing.is_set():
                 scanner = self._make_scanner(lambda device, data: self._hear(queue, device, data))
                 try:
                     await asyncio.wait_for(scanner.start(), START_TIMEOUT_S)
                 except self._errors as error:
                     await self._stop(scanner)
-                    if not down_ns:
-                        down_ns = self._clock.now_ns()
-                        queue.lost(f"{self.label} cannot scan: {_say(error)}", 0, down_ns, down_ns)
+                    if not self._down_ns:
+                        now_ns = self._down_ns = self._clock.now_ns()
+                        queue.lost(f"{self.label} cannot scan: {_say(error)}", 0, now_ns, now_ns)
                     self.stats.note(f"starting {self.label}: {_say(error)}; look at: bluetoothctl show")
                     if attempt % len(BACK_OFF_S) == len(BACK_OFF_S) - 1:
                         await self._power_cycle()
                     await self._wait(closing, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
                     attempt += 1
                     continue
-                if down_ns:
-                    queue.lost(f"{self.label} scans again", 0, down_ns, self._clock.now_ns())
-                    down_ns = attempt = 0
+                self._scans(queue)
+                attempt = 0
                 silences = await self._watch(queue, closing, silences)
                 await self._stop(scanner)
                 if silences > 1 and not closing.is_set():
@@ -200,6 +200,8 @@ class BleSource(Source):
         """Called by the scanner for each advertisement."""
         now_ns = self._heard_wall_ns = self._clock.now_ns()
         self._heard_ns = self._clock.monotonic_ns()
+        # A scanner may say something before it has quite started.
+        self._scans(queue)
         try:
             reading = self._advertisements.reading(device, data, self._heard_ns)
         except ValueError as error:
@@ -211,6 +213,12 @@ class BleSource(Source):
         if "error" in reading or "flaw" in reading:
             self.stats.damaged += 1
         queue.put(now_ns, [reading])
+
+    def _scans(self, queue: ReadingQueue) -> None:
+        """The scanner works."""
+        if self._down_ns:
+            queue.lost(f"{self.label} scans again", 0, self._down_ns, self._clock.now_ns())
+            self._down_ns = 0
 
     async def _watch(self, queue: ReadingQueue, closing: asyncio.Event, silences: int) -> int:
         """Returns when the source is closed, or the scanner has been silent too long: how often in a row."""
