@@ -29,7 +29,7 @@ from gateway.crypto.key_file import GatewayKey, create_gateway_key, load_gateway
 from gateway.database import open_database
 from gateway.disk import Disk
 from gateway.errors import NotRunYet
-from gateway.sensors.schemes import parse_url
+from gateway.sensors.schemes import parse_url, resolved
 from gateway.spool_rows import SCHEMA, SCHEMA_VERSION, SpoolCounts, read_counts, read_streams
 from gateway.store import LocalStore
 from puf.did import did_key
@@ -176,14 +176,11 @@ def make_site(folder: Path, text: str, genesis: Genesis, is_simulated: bool) -> 
 
 def _first_configuration(args: Namespace) -> tuple[str, bool]:
     """(text of the configuration, whether it uses the simulated car's own DBC)."""
-    url, _ = parse_url(args.source)
-    source = args.source
-    if source.startswith("replay:"):
-        # The configuration's paths start from its own folder, the command line's from here.
-        target = Path(url.target).absolute()
-        if not target.is_file():
-            raise UsageError(f"there is no trace file {url.target}")
-        source = f"replay:{target}{args.source[len('replay:') + len(url.target) :]}"
+    url, scheme = parse_url(args.source)
+    if scheme.is_file and not Path(url.target).is_file():
+        raise UsageError(f"there is no file {url.target}")
+    # The configuration's paths start from its own folder, the command line's from here.
+    source = resolved(args.source, Path.cwd())
     dbc_files = [Path(name).absolute() for name in args.dbc]
     for file in dbc_files:
         if not file.is_file():

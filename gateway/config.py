@@ -26,13 +26,12 @@ from gateway.config_uplink import (
     RemoteSection,
     UplinkSection,
     absolute_files,
-    absolute_options,
     contradictions,
     stream_policy,
 )
 from gateway.crypto.slot import SLOT_MS_MIN
 from gateway.errors import GatewayError
-from gateway.sensors.schemes import parse_url
+from gateway.sensors.schemes import resolved
 
 AUDIT_SOURCE = "audit:commands"
 """The source of the stream that tells of remote commands; see gateway.audit."""
@@ -172,17 +171,8 @@ class GatewayConfig:
         return tuple(self.file.parent / name for name in stream.dbc)
 
     def source_url(self, stream: StreamConfig) -> str:
-        """The string to open: the stream's, with the files it names absolute."""
-        url, _ = parse_url(stream.source)
-        scheme, colon, rest = stream.source.partition(":")
-        if scheme in ("mqtt", "mqtts"):
-            return absolute_options(url, self.file.parent)
-        if scheme != "replay":
-            return stream.source
-        absolute = str(self.file.parent / url.target)
-        options = rest[len(url.target) :]
-        # A question mark in the name of a folder would otherwise be read as the beginning of options.
-        return scheme + colon + absolute + (options or ("?" if "?" in absolute else ""))
+        """The string to open: the stream's, with every file that it names absolute."""
+        return resolved(stream.source, self.file.parent)
 
     def stream(self, name: str) -> StreamConfig:
         """The stream of that name.  Raises UnknownStream."""

@@ -11,17 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from gateway import config_values as values
 from gateway.outbox import BLOCK, POLICIES
-from gateway.sensors.source import SourceUrl
 from gateway.uplink_format import FIELDS, FORMATS, FRAMES, JSON, RAW, BadTopic, topic
 from puf.did import ED25519, parse_did_key
 from puf.errors import PufError
 
-SOURCE_FILES = ("ca", "cert", "key", "password_file")
-"""Options of an MQTT source that name files."""
 OFF = "off"
 UPLINK_POLICIES = (*POLICIES, OFF)
 """What a stream may say: a loss policy, or that it does not leave at all."""
@@ -241,18 +238,6 @@ def absolute_files(section: UplinkSection, folder: Path) -> UplinkSection:
 
 def _absolute(folder: Path, name: str) -> str:
     return str(folder / name) if name else ""
-
-
-def absolute_options(url: SourceUrl, folder: Path) -> str:
-    """The text of an MQTT source whose options name files, their paths absolute."""
-    options = {
-        name: str(folder / value) if name in SOURCE_FILES and value else value
-        for name, value in url.options.items()
-    }
-    if options == url.options:
-        return url.text
-    scheme = url.text.partition(":")[0]
-    return f"{scheme}:{url.target}?{urlencode(options)}"
 
 
 def contradictions(

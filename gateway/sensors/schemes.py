@@ -7,7 +7,8 @@ the libraries of buses and radios take longer to load than the rest of the gatew
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from urllib.parse import parse_qsl
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway.sensors.source import SYSTEM_CLOCK, BadSourceUrl, Clock, Source, SourceUrl
 
@@ -22,6 +23,12 @@ class Scheme:
     """A URL that opens one."""
     options: tuple[str, ...] = ()
     """Options it knows; others are refused before the opener is called."""
+    is_file: bool = False
+    """What stands behind the colon is the name of a file."""
+    file_options: tuple[str, ...] = ()
+    """Those of its options that name a file."""
+    needs_target: bool = True
+    """Something must stand behind the colon."""
 
 
 def _late(module: str, function: str) -> Callable[[SourceUrl, str, Clock], Source]:
@@ -35,6 +42,13 @@ def _late(module: str, function: str) -> Callable[[SourceUrl, str, Clock], Sourc
 
 
 _CAN_BUS = _late("can_bus", "open_can_bus")
+_MQTT = _late("mqtt_source", "open_mqtt")
+_MQTT_OPTIONS = (
+    *("ca", "cert", "client_id", "expiry_ms", "group", "keepalive_ms", "key", "password_file", "payload"),
+    *("qos", "queue", "share", "tls_min", "username", "v", "wait"),
+)
+_MQTT_FILES = ("ca", "cert", "key", "password_file")
+_OBD = _late("obd_source", "open_obd")
 
 SCHEMES: dict[str, Scheme] = {
     "can": Scheme(_CAN_BUS, "can:can0", ("bitrate", "fd", "queue", "wait")),
@@ -46,11 +60,39 @@ SCHEMES: dict[str, Scheme] = {
         _late("can_replay", "open_can_replay"),
         "replay:trip.trc?speed=max",
         ("channel", "loop", "speed", "start"),
+        is_file=True,
     ),
     "sim": Scheme(
         _late("can_simulated", "open_can_simulated"),
         "sim:car?rate_hz=1000&seed=1",
         ("rate_hz", "seconds", "seed", "speed"),
+    ),
+    "obd": Scheme(
+        _OBD,
+        "obd:/dev/ttyUSB0",
+        ("baud", "dtc_period_ms", "pids", "protocol", "queue", "table", "wait"),
+        file_options=("table",),
+    ),
+    "obd+can": Scheme(
+        _OBD,
+        "obd+can:can0",
+        ("bits", "dtc_period_ms", "interface", "pids", "queue", "table", "wait"),
+        file_options=("table",),
+    ),
+    "serial": Scheme(
+        _late("serial_source", "open_serial"),
+        "serial:/dev/ttyACM0?baud=9600&framing=nmea",
+        ("baud", "flow", "framing", "length", "mode", "pause_ms", "queue", "sync", "wait"),
+    ),
+    "mqtt": Scheme(_MQTT, "mqtt://127.0.0.1/site/+/data", _MQTT_OPTIONS, file_options=_MQTT_FILES),
+    "mqtts": Scheme(
+        _MQTT, "mqtts://broker.example/site/+/data?ca=ca.pem", _MQTT_OPTIONS, file_options=_MQTT_FILES
+    ),
+    "csv": Scheme(
+        _late("csv_source", "open_csv"),
+        "csv:trip.csv?time=TIME&delimiter=semicolon",
+        ("decimal", "delimiter", "encoding", "interval_ms", "speed", "start", "time"),
+        is_file=True,
     ),
 }
 """Kinds of sources by the word before the colon."""
@@ -67,7 +109,7 @@ def parse_url(text: str) -> tuple[SourceUrl, Scheme]:
         )
     # The last question mark, so that a file with one in its name can be written with one behind it.
     target, mark, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
-    if not target:
+    if not target and scheme.needs_target:
         raise BadSourceUrl(text, f"nothing behind {word}: ; for example: {scheme.example}")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if mark and query else []
@@ -87,6 +129,24 @@ def parse_url(text: str) -> tuple[SourceUrl, Scheme]:
             raise BadSourceUrl(text, f"option {option!r} is given twice")
         options[option] = value
     return SourceUrl(text, target, options), scheme
+
+
+def resolved(text: str, folder: Path) -> str:
+    """`text` with every file that it names absolute, relative names starting from `folder`.
+
+    Raises BadSourceUrl.
+    """
+    url, scheme = parse_url(text)
+    target = str(folder / url.target) if scheme.is_file else url.target
+    options = {
+        name: str(folder / value) if name in scheme.file_options else value
+        for name, value in url.options.items()
+    }
+    if (target, options) == (url.target, dict(url.options)):
+        return text
+    query = urlencode(options, safe="/", quote_via=quote)
+    # Without options, a question mark in the name of a folder would be read as their beginning.
+    return text.partition(":")[0] + ":" + target + ("?" + query if query or "?" in target else "")
 
 
 def open_source(url: str, *, name: str, clock: Clock = SYSTEM_CLOCK) -> Source:

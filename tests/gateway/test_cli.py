@@ -164,7 +164,7 @@ def test_a_chain_of_strangers_is_not_believed(cpc: Cpc, car_config: Path, tmp_pa
         (("read", "--grant", "x"), EXIT_USAGE, "--grant needs --key"),
         (("run", "-c", "nowhere.toml"), EXIT_USAGE, "nowhere.toml"),
         (("init", "SITE"), EXIT_USAGE, "exists already"),
-        (("init", "NEW", "--source", "replay:none.trc"), EXIT_USAGE, "there is no trace file none.trc"),
+        (("init", "NEW", "--source", "replay:none.trc"), EXIT_USAGE, "there is no file none.trc"),
         (("init", "NEW", "--source", "canbus:0"), EXIT_USAGE, "unknown kind 'canbus'"),
         (("init", "NEW", "--node", "http://127.0.0.1:1", "--wait-ms", "0"), EXIT_FAILED, "127.0.0.1:1"),
         (("init", "NEW", "--node", "nonsense", "--wait-ms", "0"), EXIT_USAGE, "node_url"),

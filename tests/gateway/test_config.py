@@ -30,6 +30,7 @@ from gateway.config_lines import KeyPath, key_positions
 from gateway.config_template import template
 from gateway.config_units import same_in_another_unit, whole_number
 from gateway.config_uplink import RemoteSection, UplinkSection
+from gateway.sensors.schemes import parse_url
 
 FILE = Path("gateway.toml")
 STREAM = '[[stream]]\nname = "can0"\nsource = "can:can0"\n'
@@ -154,6 +155,24 @@ def test_paths_start_in_the_folder_of_the_file(tmp_path: Path, monkeypatch: pyte
 def test_a_question_mark_in_a_folder_is_not_taken_for_options() -> None:
     config = parse('[[stream]]\nname = "a"\nsource = "replay:1.trc"', Path("/what?/g.toml"))
     assert config.source_url(config.streams[0]) == "replay:/what?/1.trc?"
+
+
+@pytest.mark.parametrize(
+    ("source", "url"),
+    [
+        ("csv:a b.csv?time=T&delimiter=;", "csv:/site/a b.csv?time=T&delimiter=%3B"),
+        (
+            "obd:/dev/ttyUSB0?table=my car.toml&baud=9600",
+            "obd:/dev/ttyUSB0?table=/site/my%20car.toml&baud=9600",
+        ),
+        ("mqtts://h/t/#?ca=/etc/ca.pem&v=5", "mqtts://h/t/#?ca=/etc/ca.pem&v=5"),
+        ("serial:/dev/ttyACM0?framing=cobs", "serial:/dev/ttyACM0?framing=cobs"),
+    ],
+)
+def test_every_file_that_a_source_names_is_found_beside_the_configuration(source: str, url: str) -> None:
+    config = parse(f'[[stream]]\nname = "a"\nsource = "{source}"', Path("/site/g.toml"))
+    assert config.source_url(config.streams[0]) == url
+    assert dict(parse_url(url)[0].options).keys() == dict(parse_url(source)[0].options).keys()
 
 
 def test_asking_for_a_stream_that_is_not_there_names_those_that_are() -> None:
