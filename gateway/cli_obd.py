@@ -36,9 +36,9 @@ from obd.discovery import (
     read_vehicle,
 )
 from obd.dtc_texts import text_of
-from obd.errors import ObdError, ResponseError, TableError
+from obd.errors import NoAnswer, ObdError, ResponseError, TableError
 from obd.pids import Field, Value, fields_of, name_of
-from obd.query import ecu_name
+from obd.query import NO_CAR, NO_DATA, ecu_name
 from obd.readiness import Readiness
 from obd.value_table import TableValue, load_table
 
@@ -117,7 +117,8 @@ def opened(text: str, table: tuple[TableValue, ...] = ()) -> Iterator[Link]:
         link.open()
         yield link
     except ObdError as error:
-        raise SourceUnavailable(url.text, f"{error}; is the ignition on?") from error
+        is_off = isinstance(error, NoAnswer) and error.problem in (NO_CAR, NO_DATA)
+        raise SourceUnavailable(url.text, f"{error}{'; is the ignition on?' if is_off else ''}") from error
     finally:
         link.close()
 
@@ -154,7 +155,16 @@ def run_list(args: Namespace) -> int:
         car = hold(discover(), link.ask)
         output.value({"link": link.describe()}, _about(link, car))
         for pid in car.pids:
-            readings = hold(read_pid(car, pid), link.ask)
+            try:
+                readings = hold(read_pid(car, pid), link.ask)
+            except NoAnswer as error:
+                if error.problem == NO_CAR:
+                    raise
+                # One value that an ECU gets wrong must not hide all others.
+                output.value(
+                    {"pid": f"01{pid:02X}", "problem": str(error)}, f"01{pid:02X}    {name_of(pid)}: {error}"
+                )
+                continue
             if not fields_of(pid):
                 output.value({"pid": f"01{pid:02X}", "name": ""}, f"01{pid:02X}    {name_of(pid)}")
             for reading in readings:
@@ -203,7 +213,7 @@ def _list_row(output: Output, link: Link, row: TableValue) -> None:
     pid = f"22{row.did:04X}"
     try:
         found = hold(read_table_value(row), link.ask)
-    except ResponseError as error:
+    except (NoAnswer, ResponseError) as error:
         output.value({"pid": pid, "name": row.name, "problem": str(error)}, f"{pid:<7} {row.name}: {error}")
         return
     if not found:

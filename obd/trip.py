@@ -61,7 +61,8 @@ class Moment:
 
 def at(elapsed_ms: int) -> Moment:
     """The trip so many ms after the engine was started."""
-    laps, in_lap_ms = divmod(max(elapsed_ms, 0), LAP_MS)
+    elapsed_ms = max(elapsed_ms, 0)
+    laps, in_lap_ms = divmod(elapsed_ms, LAP_MS)
     distance_m = laps * _LAP_M
     before_kmh = 0.0
     speed_kmh = acceleration = 0.0
