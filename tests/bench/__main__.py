@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from tests.bench import chain, ingest, memory, proving, sealing, serial_lines, traces
+from tests.bench import chain, ingest, memory, mqtt, proving, sealing, serial_lines, traces
 from tests.bench.measure import FULL, TINY, Row, table
 
 BENCHES: dict[str, Callable[[str], list[Row]]] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
     "serial": serial_lines.bench_lines,
+    "mqtt-both-ways": mqtt.bench_mqtt,
     "memory": memory.bench_memory,
 }
 
