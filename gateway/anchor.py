@@ -22,7 +22,6 @@ from enum import Enum
 from pathlib import Path
 
 from chain_node.light_client import LightClient
-from chain_node.light_http import NodeClient
 from chain_node.wire import (
     Account,
     Anchor,
@@ -129,6 +128,9 @@ class Anchorer:
         self._key = key
         self._genesis = genesis
         self._fee_ucpc = fee_ucpc
+        # Here, because an HTTP library takes as long to load as all the rest, and who reads needs none.
+        from chain_node.light_http import NodeClient
+
         self._client = NodeClient(node_url, timeout_ms)
         self._disk = disk or Disk()
         self._head_path = head_path

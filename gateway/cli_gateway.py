@@ -17,7 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from chain_node.light_http import NodeClient
 from chain_node.wire import Genesis, NodeUnavailable
 from gateway.anchor import load_genesis
 from gateway.app import GatewayApp
@@ -206,6 +205,8 @@ def checked_text(text: str) -> str:
 async def _genesis(args: Namespace, output: Output) -> Genesis:
     if args.genesis is not None:
         return load_genesis(args.genesis)
+    from chain_node.light_http import NodeClient
+
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + args.wait_ms / 1000
     is_told = False
