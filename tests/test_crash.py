@@ -39,8 +39,8 @@ class TestTheTestFinds:
     ) -> None:
         configure = database._configure
 
-        def lazy(connection: apsw.Connection, path: str, read_only: bool) -> None:
-            configure(connection, path, read_only)
+        def lazy(connection: apsw.Connection, path: str, read_only: bool, is_frozen: bool) -> None:
+            configure(connection, path, read_only, is_frozen)
             if path.endswith(name):
                 connection.pragma("synchronous", "NORMAL")
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,8 @@ def started(*arguments: object, cwd: Path | None = None) -> Iterator[subprocess.
 def finished(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """A command in a process of its own, which has ended."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    done: subprocess.CompletedProcess[bytes] = subprocess.run(
-        command(*arguments), check=False, timeout=60, **options
-    )
-    return done
+    run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+    return run(command(*arguments), check=False, timeout=60, **options)
 
 
 def line_with(stream: Any, text: str) -> str:

@@ -110,7 +110,9 @@ def test_the_template_explains_every_key() -> None:
     tables = tomllib.loads(template())
     keys = [key for name in SECTIONS for key in tables[name]]
     keys += tables["stream"][0]
-    fields = {name for section in (*SECTIONS.values(), StreamConfig) for name in section.__dataclass_fields__}
+    fields = {
+        field.name for section in (*SECTIONS.values(), StreamConfig) for field in dataclasses.fields(section)
+    }
     assert set(keys) == fields
     for key in fields:
         places = [index for index, line in enumerate(lines) if line.startswith(f"{key} = ")]
