@@ -16,7 +16,7 @@ from dbus_fast.auth import AuthExternal
 
 from gateway.sensors.source import Clock
 
-OFF_S = 1.0
+OFF_MS = 1_000
 """How long an adapter stays without power."""
 
 # BlueZ scans passively only for patterns; these flags are what nearly all devices send.
@@ -43,7 +43,7 @@ async def power_cycle(adapter: str, clock: Clock) -> None:
     try:
         await bus.connect()
         await _set_power(bus, adapter, False)
-        await clock.sleep(OFF_S)
+        await clock.sleep(OFF_MS / 1_000)
         await _set_power(bus, adapter, True)
     except DBusError as error:
         raise OSError(f"{adapter}: {error}") from error

@@ -20,10 +20,10 @@ from gateway.sensors.ble_ad import address_text, parse_address, uuid_bytes
 from gateway.sensors.reading_queue import QUEUE_READINGS, ReadingQueue
 from gateway.sensors.source import Batch, Clock, Source, SourceUrl
 
-BATCH_S = 0.05
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+BATCH_MS = 50
+BACK_OFF_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 """Waits between attempts to find and connect a device; the last one for ever."""
-FIND_S = 20.0
+FIND_MS = 20_000
 """How long a device is looked for at each attempt."""
 _ERRORS = (BleakError, OSError, EOFError, TimeoutError)
 
@@ -67,7 +67,7 @@ class GattSource(Source):
         task = asyncio.ensure_future(self._run(queue, closing))
         try:
             while True:
-                await queue.wait_for_batch(self._clock, BATCH_S)
+                await queue.wait_for_batch(self._clock, BATCH_MS)
                 batch = queue.take()
                 if batch is None:
                     # A bug in the task must reach whoever reads.
@@ -98,7 +98,7 @@ class GattSource(Source):
                         down_ns = self._clock.now_ns()
                         queue.lost(f"{self.label} is not there: {_say(error)}", 0, down_ns, down_ns)
                     self.stats.note(f"connecting {self.label}: {_say(error)}")
-                    await self._wait(closing, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                    await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
                     continue
                 if client is None:
@@ -119,7 +119,7 @@ class GattSource(Source):
                 if reason:
                     down_ns = self._clock.now_ns()
                     queue.lost(f"{self.label} is gone: {reason}", 0, down_ns, down_ns)
-                    await self._wait(closing, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                    await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
         finally:
             queue.end()
@@ -128,12 +128,14 @@ class GattSource(Source):
         """Finds the device and connects to it.  Raises what bleak does."""
         device = await BleakScanner.find_device_by_address(
             self._address,
-            FIND_S,
+            FIND_MS / 1_000,
             bluez=BlueZScannerArgs(adapter=self._adapter),
             backend=self._scanner_backend,
         )
         if device is None:
-            raise BleakError(f"not heard for {FIND_S:.0f} s; is it near, awake, and not connected elsewhere?")
+            raise BleakError(
+                f"not heard for {FIND_MS // 1_000} s; is it near, awake, and not connected elsewhere?"
+            )
         return await establish_connection(
             BleakClientWithServiceCache,
             device,
@@ -153,9 +155,9 @@ class GattSource(Source):
         except _ERRORS as error:
             self.stats.note(f"disconnecting {self.label}: {_say(error)}")
 
-    async def _wait(self, closing: asyncio.Event, seconds: float) -> None:
+    async def _wait(self, closing: asyncio.Event, wait_ms: int) -> None:
         """Sleeps, or wakes when closed."""
-        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        nap = asyncio.ensure_future(self._clock.sleep(wait_ms / 1_000))
         closed = asyncio.ensure_future(closing.wait())
         await asyncio.wait((nap, closed), return_when=asyncio.FIRST_COMPLETED)
         nap.cancel()
@@ -205,7 +207,7 @@ def open_gatt(
     characteristic = url.options.get("characteristic", "")
     if not characteristic:
         raise url.bad("what shall it notify? ble:AA:BB:CC:DD:EE:FF?characteristic=UUID")
-    for option in ("active", "address", "duplicates", "keys", "name", "silence"):
+    for option in ("active", "address", "duplicates", "keys", "name", "silence_ms"):
         if option in url.options:
             raise url.bad(f"{option}= is for advertisements: ble:hci0?{option}=..")
     try:

@@ -24,16 +24,16 @@ from gateway.sensors.ble_keys import load_keys
 from gateway.sensors.reading_queue import QUEUE_READINGS, ReadingQueue
 from gateway.sensors.source import Batch, Clock, MissingExtra, Source, SourceUrl
 
-BATCH_S = 0.25
+BATCH_MS = 250
 """Advertisements that come within this time make one batch."""
-SILENCE_S = 60
+SILENCE_MS = 60_000
 """Without any advertisement for so long, a scanner is taken for dead, unless told otherwise."""
 PATIENCE_MAX = 10
 """After so many restarts in vain, silence is believed, and looked into only this many times later."""
-START_TIMEOUT_S = 30.0
-BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+START_TIMEOUT_MS = 30_000
+BACK_OFF_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 """Waits between attempts to start a scanner; the last one for ever."""
-DUPLICATE_S = 60
+DUPLICATE_MS = 60_000
 """What was dropped as a duplicate comes again after so long."""
 DEVICES_MAX = 4_096
 """Devices whose newest bytes are remembered, when duplicates are dropped."""
@@ -95,7 +95,7 @@ class Advertisements:
 
     def _is_duplicate(self, address: bytes, raw: bytes, now_ns: int) -> bool:
         kept = self._kept.pop(address, None)
-        if kept is not None and kept[0] == raw and now_ns - kept[1] < DUPLICATE_S * 10**9:
+        if kept is not None and kept[0] == raw and now_ns - kept[1] < DUPLICATE_MS * 1_000_000:
             self._kept[address] = kept
             return True
         if len(self._kept) >= DEVICES_MAX:
@@ -119,7 +119,7 @@ class BleSource(Source):
         clock: Clock,
         *,
         expected_errors: tuple[type[Exception], ...] = (OSError,),
-        silence_s: int = SILENCE_S,
+        silence_ms: int = SILENCE_MS,
         queue_readings: int = QUEUE_READINGS,
     ) -> None:
         """label: how people call the adapter.  expected_errors: what its scanner may raise."""
@@ -130,7 +130,7 @@ class BleSource(Source):
         self._advertisements = advertisements
         self._clock = clock
         self._errors: tuple[type[Exception], ...] = (*expected_errors, TimeoutError)
-        self._silence_ns = silence_s * 10**9
+        self._silence_ns = silence_ms * 1_000_000
         self._queue_readings = queue_readings
         self._closing: asyncio.Event | None = None
         self._is_closed = False
@@ -149,7 +149,7 @@ class BleSource(Source):
         task = asyncio.ensure_future(self._run(queue, closing))
         try:
             while True:
-                await queue.wait_for_batch(self._clock, BATCH_S)
+                await queue.wait_for_batch(self._clock, BATCH_MS)
                 batch = queue.take()
                 if batch is None:
                     # A bug in the task must reach whoever reads.
@@ -174,16 +174,16 @@ class BleSource(Source):
             while not closing.is_set():
                 scanner = self._make_scanner(lambda device, data: self._hear(queue, device, data))
                 try:
-                    await asyncio.wait_for(scanner.start(), START_TIMEOUT_S)
+                    await asyncio.wait_for(scanner.start(), START_TIMEOUT_MS / 1_000)
                 except self._errors as error:
                     await self._stop(scanner)
                     if not self._down_ns:
                         now_ns = self._down_ns = self._clock.now_ns()
                         queue.lost(f"{self.label} cannot scan: {_say(error)}", 0, now_ns, now_ns)
                     self.stats.note(f"starting {self.label}: {_say(error)}; look at: bluetoothctl show")
-                    if attempt % len(BACK_OFF_S) == len(BACK_OFF_S) - 1:
+                    if attempt % len(BACK_OFF_MS) == len(BACK_OFF_MS) - 1:
                         await self._power_cycle()
-                    await self._wait(closing, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                    await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
                     continue
                 self._scans(queue)
@@ -236,12 +236,13 @@ class BleSource(Source):
                     self._clock.now_ns(),
                 )
                 return silences + 1 if self._heard_ns == begin_ns else 1
-            await self._wait(closing, left_ns / 10**9)
+            # Rounded up, or the last look would come too early and again.
+            await self._wait(closing, -(-left_ns // 1_000_000))
         return 0
 
     async def _stop(self, scanner: Scanner) -> None:
         try:
-            await asyncio.wait_for(scanner.stop(), START_TIMEOUT_S)
+            await asyncio.wait_for(scanner.stop(), START_TIMEOUT_MS / 1_000)
         except self._errors as error:
             # An adapter that is stuck, or gone, cannot be stopped; a new scanner takes over.
             self.stats.note(f"stopping {self.label}: {_say(error)}")
@@ -249,13 +250,13 @@ class BleSource(Source):
     async def _power_cycle(self) -> None:
         self.stats.note(f"{self.label}: its power is switched off and on")
         try:
-            await asyncio.wait_for(self._reset(), START_TIMEOUT_S)
+            await asyncio.wait_for(self._reset(), START_TIMEOUT_MS / 1_000)
         except self._errors as error:
             self.stats.note(f"switching {self.label} off and on: {_say(error)}")
 
-    async def _wait(self, closing: asyncio.Event, seconds: float) -> None:
+    async def _wait(self, closing: asyncio.Event, wait_ms: int) -> None:
         """Sleeps, or wakes when closed."""
-        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        nap = asyncio.ensure_future(self._clock.sleep(wait_ms / 1_000))
         closed = asyncio.ensure_future(closing.wait())
         await asyncio.wait((nap, closed), return_when=asyncio.FIRST_COMPLETED)
         nap.cancel()
@@ -326,7 +327,7 @@ def open_ble(
         advertisements,
         clock,
         expected_errors=(OSError, bleak.exc.BleakError, EOFError),
-        silence_s=url.number("silence", SILENCE_S, 1, 86_400),
+        silence_ms=url.number("silence_ms", SILENCE_MS, 1_000, 86_400_000),
         queue_readings=queue_readings,
     )
 

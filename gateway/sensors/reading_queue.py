@@ -84,14 +84,14 @@ class ReadingQueue:
             self._news.clear()
             await self._news.wait()
 
-    async def wait_for_batch(self, clock: Clock, seconds: float) -> None:
+    async def wait_for_batch(self, clock: Clock, wait_ms: int) -> None:
         """Returns when there is something to take, and either so much later or when a whole batch waits."""
         await self.wait()
         if self._plenty.is_set():
             # Lets other tasks run between batches, however many wait.
             await asyncio.sleep(0)
             return
-        nap = asyncio.ensure_future(clock.sleep(seconds))
+        nap = asyncio.ensure_future(clock.sleep(wait_ms / 1_000))
         plenty = asyncio.ensure_future(self._plenty.wait())
         try:
             await asyncio.wait((nap, plenty), return_when=asyncio.FIRST_COMPLETED)

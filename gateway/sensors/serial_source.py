@@ -27,11 +27,11 @@ from gateway.sensors.serial_framing import (
 from gateway.sensors.serial_port import SerialPort, settings_of
 from gateway.sensors.source import Batch, Clock, Source, SourceUnavailable, SourceUrl
 
-BATCH_S = 0.05
+BATCH_MS = 50
 """Frames that come within this time make one batch."""
-CHECK_S = 1.0
+CHECK_MS = 1_000
 """A silent port is looked after this often."""
-BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+BACK_OFF_MS = (100, 200, 500, 1_000, 2_000, 5_000)
 """Waits between attempts to open a lost port; the last one for ever."""
 PAUSE_MS = 100
 """A pause this long inside of a frame of fixed length means that the frame was cut."""
@@ -102,7 +102,7 @@ class SerialSource(Source):
         task = asyncio.ensure_future(self._run(queue, self._closing))
         try:
             while True:
-                await queue.wait_for_batch(self._clock, BATCH_S)
+                await queue.wait_for_batch(self._clock, BATCH_MS)
                 batch = queue.take()
                 if batch is None:
                     # A bug in the task must reach whoever reads.
@@ -141,7 +141,7 @@ class SerialSource(Source):
                 except OSError as error:
                     self._close_port()
                     self.stats.note(f"opening {self.label}: {_advice(error)}")
-                    await self._wait(closing, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                    await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
                     continue
                 if down_ns:
@@ -188,7 +188,7 @@ class SerialSource(Source):
         closed = asyncio.ensure_future(closing.wait())
         try:
             while not lost.done() and not closed.done():
-                nap = asyncio.ensure_future(self._clock.sleep(CHECK_S))
+                nap = asyncio.ensure_future(self._clock.sleep(CHECK_MS / 1_000))
                 await asyncio.wait((lost, closed, nap), return_when=asyncio.FIRST_COMPLETED)
                 nap.cancel()
                 await asyncio.gather(nap, return_exceptions=True)
@@ -218,9 +218,9 @@ class SerialSource(Source):
             begin = damage.index
         queue.put(now_ns, values[begin:] if begin else values)
 
-    async def _wait(self, closing: asyncio.Event, seconds: float) -> None:
+    async def _wait(self, closing: asyncio.Event, wait_ms: int) -> None:
         """Sleeps, or wakes when closed."""
-        nap = asyncio.ensure_future(self._clock.sleep(seconds))
+        nap = asyncio.ensure_future(self._clock.sleep(wait_ms / 1_000))
         closed = asyncio.ensure_future(closing.wait())
         await asyncio.wait((nap, closed), return_when=asyncio.FIRST_COMPLETED)
         nap.cancel()

@@ -6,6 +6,7 @@ advertises, the other one hears it.
 
 import asyncio
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, SourceUrl
 from tests.gateway.sensors.traces import join
 
 WAIT_S = 30
+DATA_UUID = "0000fcd2-0000-1000-8000-00805f9b34fb"
 HEARING, SPEAKING = "00:11:22:33:44:00", "00:11:22:33:44:01"
 
 
@@ -139,6 +141,14 @@ class Beacon(ServiceInterface):
     def __init__(self, data: bytes) -> None:
         super().__init__("org.bluez.LEAdvertisement1")
         self._data = data
+        self._body = data[1:]
+
+    async def keep_changing(self) -> None:
+        """Counts in its packet id, as devices do: the stand-in tells of a device only when it has changed."""
+        for number in itertools.cycle(range(256)):
+            self._data = b"\x40\x00" + bytes((number,)) + self._body
+            self.emit_properties_changed({"ServiceData": {DATA_UUID: Variant("ay", self._data)}})
+            await asyncio.sleep(0.1)
 
     @dbus_method()
     def Release(self) -> None:
@@ -158,13 +168,13 @@ class Beacon(ServiceInterface):
 
     @dbus_property(access=PropertyAccess.READ)
     def ServiceData(self) -> "a{sv}":  # type: ignore[valid-type]  # noqa: F722 - a D-Bus signature
-        return {"0000fcd2-0000-1000-8000-00805f9b34fb": Variant("ay", self._data)}
+        return {DATA_UUID: Variant("ay", self._data)}
 
 
-async def speak(data: bytes) -> MessageBus:
+async def speak(beacon: Beacon) -> MessageBus:
     """hci1 advertises until the connection is closed."""
     bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
-    bus.export("/beacon", Beacon(data))
+    bus.export("/beacon", beacon)
     await call(
         bus,
         "/org/bluez/hci1",
@@ -179,7 +189,9 @@ async def speak(data: bytes) -> MessageBus:
 
 def test_an_advertisement_comes_all_the_way_from_one_adapter_to_the_other(bluez: str) -> None:
     async def story() -> Batch:
-        bus = await speak(bytes.fromhex("4002ca0903bf13"))
+        beacon = Beacon(bytes.fromhex("4002ca0903bf13"))
+        bus = await speak(beacon)
+        talking = asyncio.ensure_future(beacon.keep_changing())
         source = open_ble(SourceUrl("ble:hci0", "hci0", {}), "ble", SYSTEM_CLOCK)
         batches = []
         async with asyncio.timeout(WAIT_S):
@@ -187,6 +199,7 @@ def test_an_advertisement_comes_all_the_way_from_one_adapter_to_the_other(bluez:
                 batches.append(batch)
                 if batch.values:
                     await source.close()
+        talking.cancel()
         bus.disconnect()
         return join(batches)
 
@@ -230,9 +243,11 @@ def test_an_adapter_that_is_not_there_says_so(bluez: str) -> None:
 
 def test_a_scanner_that_hears_nothing_is_restarted_and_hears_again(bluez: str) -> None:
     async def story() -> Batch:
-        bus = await speak(bytes.fromhex("4012e204"))
+        beacon = Beacon(bytes.fromhex("4012e204"))
+        bus = await speak(beacon)
+        talking = asyncio.ensure_future(beacon.keep_changing())
         await set_powered(bus, "hci1", False)
-        source = open_ble(SourceUrl("ble:hci0", "hci0", {"silence": "1"}), "ble", SYSTEM_CLOCK)
+        source = open_ble(SourceUrl("ble:hci0", "hci0", {"silence_ms": "1000"}), "ble", SYSTEM_CLOCK)
         batches: list[Batch] = []
         async with asyncio.timeout(WAIT_S):
             async for batch in source.batches():
@@ -242,6 +257,7 @@ def test_a_scanner_that_hears_nothing_is_restarted_and_hears_again(bluez: str) -
                 if batch.values:
                     await source.close()
         assert await is_powered(bus, "hci0")
+        talking.cancel()
         bus.disconnect()
         return join(batches)
 

@@ -65,7 +65,7 @@ class WatchClock:
         self.clock = Clock(monotonic_ns=lambda: self.monotonic_ns, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        if seconds > ble_source.BATCH_S:
+        if seconds > ble_source.BATCH_MS / 1_000:
             await self.running.wait()
             self.naps.append(seconds)
             self.monotonic_ns += int(seconds * 10**9) + 1
@@ -161,22 +161,22 @@ def test_duplicates_are_kept_unless_told_otherwise() -> None:
 
 def test_a_duplicate_comes_again_after_a_while() -> None:
     from gateway.sensors.ble_decode import Decoder
-    from gateway.sensors.ble_source import DUPLICATE_S, Advertisements
+    from gateway.sensors.ble_source import DUPLICATE_MS, Advertisements
 
     class Device:
         address = ADDRESS
 
     advertisements = Advertisements(Decoder(), drops_duplicates=True)
-    second_ns = 10**9
+    milli_ns = 10**6
     said = advertisement(services=CO2)
     seen = [
         advertisements.reading(Device(), said, now_ns) is not None
         for now_ns in (
             0,
-            second_ns,
-            (DUPLICATE_S - 1) * second_ns,
-            DUPLICATE_S * second_ns,
-            (DUPLICATE_S + 1) * second_ns,
+            10**9,
+            (DUPLICATE_MS - 1) * milli_ns,
+            DUPLICATE_MS * milli_ns,
+            (DUPLICATE_MS + 1) * milli_ns,
         )
     ]
     assert seen == [True, False, False, True, False]
@@ -209,7 +209,7 @@ def test_a_silent_scanner_is_restarted_then_its_adapter_switched_off_and_on(
         air = Air()
         air.log = air_log
         watch = WatchClock()
-        source = opened(air, watch.clock, silence="60")
+        source = opened(air, watch.clock, silence_ms="60000")
         reader = Reader(source)
         waiting = asyncio.ensure_future(reader.until(lambda seen: len(seen.values) == 1))
         await asyncio.wait_for(air.started.wait(), WAIT_S)
@@ -249,7 +249,7 @@ def test_silence_that_nothing_helps_is_looked_into_less_often(monkeypatch: pytes
         air = Air()
         watch = WatchClock()
         watch.running.set()
-        reader = Reader(opened(air, watch.clock, silence="60"))
+        reader = Reader(opened(air, watch.clock, silence_ms="60000"))
         await reader.until(lambda _: powers >= ble_source.PATIENCE_MAX + 2)
         watch.running.clear()
         naps = [round(nap) for nap in watch.naps]
@@ -261,7 +261,7 @@ def test_silence_that_nothing_helps_is_looked_into_less_often(monkeypatch: pytes
 
 
 def test_an_adapter_that_cannot_scan_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ble_source, "BACK_OFF_S", (0.001,))
+    monkeypatch.setattr(ble_source, "BACK_OFF_MS", (1,))
     resets: list[str] = []
 
     async def power_cycle(adapter: str, clock: Clock) -> None:
@@ -336,11 +336,11 @@ def opened_without_loop(target: str = "hci0", **options: str) -> Source:
         ("hci0", {"address": "nobody"}, "address=nobody: 'nobody' is no Bluetooth address"),
         ("hci0", {"active": "2"}, "active=2: allowed are 0, 1"),
         ("hci0", {"duplicates": "some"}, "duplicates=some: allowed are keep, drop"),
-        ("hci0", {"silence": "0"}, "silence=0"),
+        ("hci0", {"silence_ms": "0"}, "silence_ms=0"),
         ("hci0", {"characteristic": CHARACTERISTIC}, "characteristic= is for one device"),
         (ADDRESS, {}, "what shall it notify"),
         (ADDRESS, {"characteristic": "xyz"}, "'xyz' is no UUID"),
-        (ADDRESS, {"characteristic": CHARACTERISTIC, "silence": "5"}, "silence= is for advertisements"),
+        (ADDRESS, {"characteristic": CHARACTERISTIC, "silence_ms": "5"}, "silence_ms= is for advertisements"),
         (ADDRESS, {"characteristic": CHARACTERISTIC, "adapter": "x"}, "adapter 'x'"),
         ("A4:C1:38", {"characteristic": CHARACTERISTIC}, "'A4:C1:38' is no Bluetooth address"),
     ],
@@ -357,8 +357,8 @@ def test_options_that_cannot_be_are_refused(target: str, options: dict[str, str]
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.sensors import ble_gatt
 
-    monkeypatch.setattr(ble_gatt, "BACK_OFF_S", (0.001,))
-    monkeypatch.setattr(ble_gatt, "FIND_S", 0.01)
+    monkeypatch.setattr(ble_gatt, "BACK_OFF_MS", (1,))
+    monkeypatch.setattr(ble_gatt, "FIND_MS", 10)
     # They look for BlueZ's own list of connections, which is not part of the test.
     monkeypatch.setattr("bleak_retry_connector.IS_LINUX", False)
 

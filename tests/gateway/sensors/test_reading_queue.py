@@ -130,7 +130,7 @@ def test_few_readings_wait_for_others_to_come() -> None:
         queue = ReadingQueue(SourceStats())
         fake = FakeClock()
         queue.put(1, ["x"])
-        await queue.wait_for_batch(fake.clock, 0.25)
+        await queue.wait_for_batch(fake.clock, 250)
         assert fake.sleeps == [0.25]
 
     asyncio.run(story())

@@ -144,7 +144,7 @@ def test_many_lines_all_arrive(tmp_path: Path) -> None:
 
 
 def test_unplugged_and_plugged_in_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial_source, "BACK_OFF_S", (0.001,))
+    monkeypatch.setattr(serial_source, "BACK_OFF_MS", (1,))
 
     async def story() -> None:
         with Device(tmp_path / "tty") as device:
@@ -179,7 +179,7 @@ def test_unplugged_and_plugged_in_again(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_port_that_is_not_there_is_refused_or_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serial_source, "BACK_OFF_S", (0.001,))
+    monkeypatch.setattr(serial_source, "BACK_OFF_MS", (1,))
     device = Device(tmp_path / "tty")
     with pytest.raises(SourceUnavailable, match="wait for it with wait=1"):
         open_serial(url(device.path), "gps", SYSTEM_CLOCK)
@@ -271,7 +271,7 @@ class ManualClock:
         self.clock = Clock(monotonic_ns=lambda: self.monotonic_ns, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        if seconds == serial_source.CHECK_S:
+        if seconds == serial_source.CHECK_MS / 1_000:
             await self.look.wait()
             self.look.clear()
         await asyncio.sleep(0)
