@@ -147,6 +147,10 @@ STORIES = {
         > 010C1
         < 010C1\\r\\n7E804410C1AF8\\r\\n\\r\\n>
         = 7E8:410C1AF8
+        ask 010C
+        > 010C
+        < 010C7E804410C1AF8\\r\\r>
+        = 7E8:410C1AF8
     """,
     "spaces, line feeds and NUL bytes": FOUND
     + """

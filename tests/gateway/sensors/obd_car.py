@@ -79,9 +79,10 @@ def plugged_car(folder: Path, *quirks: str) -> Iterator[PluggedCar]:
 
 
 @contextmanager
-def tcp_car() -> Iterator[tuple[int, SimulatedCar]]:
-    """(port on 127.0.0.1, car) of an adapter that serves one client after the other."""
+def tcp_car() -> Iterator[tuple[int, list[socket.socket]]]:
+    """(port on 127.0.0.1, clients that have come) of an adapter that serves one client after the other."""
     car = SimulatedCar()
+    clients: list[socket.socket] = []
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -91,6 +92,7 @@ def tcp_car() -> Iterator[tuple[int, SimulatedCar]]:
             except OSError:
                 return
             adapter = SimulatedAdapter(car)
+            clients.append(client)
             with client:
                 while data := client.recv(4096):
                     client.sendall(adapter.receive(data, 30_000))
@@ -98,7 +100,7 @@ def tcp_car() -> Iterator[tuple[int, SimulatedCar]]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield server.getsockname()[1], car
+        yield server.getsockname()[1], clients
     finally:
         # Wakes accept, which closing alone does not.
         server.shutdown(socket.SHUT_RDWR)

@@ -1,6 +1,7 @@
 """A car as a source: over pty, TCP and CAN bus, unplugged and back, switched off and on."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,7 @@ def test_a_bug_in_the_thread_reaches_the_reader(tmp_path: Path) -> None:
 
 
 def test_an_adapter_with_wifi() -> None:
-    with tcp_car() as (port, _):
+    with tcp_car() as (port, clients):
         link = adapter_link(
             SourceUrl(f"obd:tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}", {}), SYSTEM_CLOCK
         )
@@ -270,6 +271,9 @@ def test_an_adapter_with_wifi() -> None:
         # It takes the next client, and hanging up is noticed.
         link.open()
         assert link.ask(query(b"\x01\x0c")).answers
+        clients[-1].shutdown(socket.SHUT_RDWR)
+        with pytest.raises(SourceUnavailable, match=r"hung up|reset by peer"):
+            link.ask(query(b"\x01\x0c"))
         link.close()
         with pytest.raises(SourceUnavailable, match="not open"):
             link.ask(query(b"\x01\x0c"))
