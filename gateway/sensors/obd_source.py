@@ -167,7 +167,7 @@ class ObdSource(Source):
         self._thread.start()
         try:
             while True:
-                await queue.wait_for_batch(self._clock, BATCH_MS / 1000)
+                await queue.wait_for_batch(self._clock, BATCH_MS)
                 batch = queue.take()
                 if batch is None:
                     if worker.error is not None:
