@@ -60,7 +60,9 @@ BODY_SIZE_MAX = 16 << 20
 ROW_BYTES = 200
 """What a message takes beside its body."""
 _NONCE_SIZE = 24
-_LOSS = re.compile(r"uplink: (\d{1,19})/(\d{1,19})-(\d{1,19}) not sent: ")
+LOSS_HEAD = "uplink: "
+"""How the reason of a gap begins that tells of a loss."""
+_LOSS = re.compile(LOSS_HEAD + r"(\d{1,19})/(\d{1,19})-(\d{1,19}) not sent: ")
 
 
 class OutboxError(GatewayError):
@@ -81,6 +83,8 @@ class NewMessage:
     """The moments that its records tell of."""
     topic: str
     payload: bytes
+    is_exempt: bool = False
+    """It tells of a loss, so it is not lost itself: it is taken whatever room there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class Loss:
     @property
     def gap(self) -> Gap:
         """What tells of it in the stream."""
-        reason = f"uplink: {self.boot}/{self.first_seq}-{self.end_seq - 1} not sent: {self.why}"
+        reason = f"{LOSS_HEAD}{self.boot}/{self.first_seq}-{self.end_seq - 1} not sent: {self.why}"
         return Gap(reason, self.end_seq - self.first_seq, self.from_ns, self.to_ns)
 
 
@@ -254,7 +258,7 @@ class Outbox:
         facts = (message.boot, message.first_seq, message.end_seq)
         body = self._seal(message.stream_id, facts, message.topic, message.payload)
         size = len(body) + ROW_BYTES
-        if sizes[message.stream_id] + size > self.stream_size_max_bytes:
+        if not message.is_exempt and sizes[message.stream_id] + size > self.stream_size_max_bytes:
             if stream.policy == DROP_NEWEST:
                 self._lose(stream.row, facts, (message.from_ns, message.to_ns), "the outbox was full")
                 return

@@ -24,7 +24,7 @@ from typing import Any
 
 from gateway.block import Samples
 from gateway.columns import CAN
-from gateway.outbox import NewMessage, message_key
+from gateway.outbox import LOSS_HEAD, NewMessage, message_key
 from gateway.sensors.dbc import DbcDecoder
 from obd.can_frame import CanFrame
 from puf import cbor
@@ -94,7 +94,8 @@ class StreamFormat:
             yield from self._fitting(samples.part(count // 2, count), size_max)
             return
         facts = (samples.boot, samples.first_seq, samples.end_seq)
-        yield NewMessage(self.stream_id, *facts, *samples.span_ns, self.topic, payload)
+        tells_loss = any(gap.reason.startswith(LOSS_HEAD) for _, gap in samples.gaps)
+        yield NewMessage(self.stream_id, *facts, *samples.span_ns, self.topic, payload, tells_loss)
 
     def payload(self, samples: Samples) -> bytes:
         """One message's content."""

@@ -142,6 +142,11 @@ class TestBroker:
         self._route(Publish(topic, payload, qos, False, properties))
 
     @property
+    def is_listening(self) -> bool:
+        """It can be connected to."""
+        return self._server is not None and self._server.is_serving()
+
+    @property
     def peer_count(self) -> int:
         """Connections that were let in and are not over."""
         return len(self._peers)

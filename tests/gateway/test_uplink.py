@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 
 import pytest
 
+from gateway import uplink
 from gateway.config_uplink import UplinkSection
-from gateway.outbox import BLOCK, Outbox
+from gateway.errors import SpoolFull
+from gateway.outbox import BLOCK, DROP_NEWEST, DROP_OLDEST, Outbox
 from gateway.pipeline import StreamPipeline
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Gap
+from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap
 from gateway.spool import Spool
 from gateway.uplink import Identity, Uplink
 from gateway.uplink_format import StreamFormat
-from gateway.uplink_handover import Handover
+from gateway.uplink_handover import Handover, StreamTap
 from tests.gateway.mqtt_broker import TestBroker
 from tests.gateway.telemetry import NOON_NS, SPOOL_KEY, can_batch, stream_keys
 
@@ -51,7 +53,13 @@ class Site:
         self.pipeline.accept(batch, 0)
 
 
-def open_site(folder: Path, section: UplinkSection, policy: str = BLOCK, size_max: int = 1 << 20) -> Site:
+def open_site(
+    folder: Path,
+    section: UplinkSection,
+    policy: str = BLOCK,
+    size_max: int = 1 << 20,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Site:
     outbox = Outbox(folder / "outbox.db", SPOOL_KEY, stream_size_max_bytes=size_max)
     spool = Spool(folder / "spool.db", SPOOL_KEY)
     spool.skip_boots(outbox.boot_max)
@@ -60,7 +68,7 @@ def open_site(folder: Path, section: UplinkSection, policy: str = BLOCK, size_ma
     stream = StreamFormat("g1", "can0", "can", keys.stream_id, "cpc/g1/can0", section.format)
     pipeline = StreamPipeline(spool, keys, "can0", "can", 1_000, 5, 0, handover.tap(stream, policy))
     identity = Identity("g1", DID, (("can0", "can", keys.stream_id),))
-    uplink = Uplink(SameThread(), outbox, handover, section, identity, SYSTEM_CLOCK)
+    uplink = Uplink(SameThread(), outbox, handover, section, identity, clock)
     return Site(spool, outbox, handover, pipeline, uplink)
 
 
@@ -348,3 +356,126 @@ def test_a_restart_goes_on_where_the_broker_has_stopped(tmp_path: Path) -> None:
             again.close()
 
     run(story)
+
+
+class SimulatedTime:
+    """A clock that moves only when told, and wakes whoever sleeps till then."""
+
+    def __init__(self) -> None:
+        self._ns = NOON_NS
+        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
+        self.clock = Clock(lambda: self._ns, lambda: self._ns, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._ns + int(seconds * 1e9), woken))
+        await woken
+
+    async def pass_ms(self, duration_ms: int) -> None:
+        """Step by step, so that nobody wakes late."""
+        end_ns = self._ns + duration_ms * 1_000_000
+        while due := [at_ns for at_ns, woken in self._sleepers if at_ns <= end_ns and not woken.done()]:
+            self._ns = max(self._ns, min(due))
+            for at_ns, woken in self._sleepers:
+                if at_ns <= self._ns and not woken.done():
+                    woken.set_result(None)
+            self._sleepers = [each for each in self._sleepers if not each[1].done()]
+            for _ in range(5):
+                await asyncio.sleep(0)
+        self._ns = end_ns
+
+
+@pytest.mark.parametrize(
+    ("policy", "size_max"), [(BLOCK, 1 << 20), (DROP_OLDEST, 20_000), (DROP_NEWEST, 20_000)]
+)
+def test_a_day_without_a_broker(
+    tmp_path: Path,
+    policy: str,
+    size_max: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the outbox can hold arrives; what it had to drop is told, in the stream and to the receiver."""
+
+    # Timers are looked at five times a second, which makes a day of them long.
+    monkeypatch.setattr(uplink, "POLL_MS", 5_000)
+
+    async def story() -> None:
+        async with TestBroker() as broker:
+            port = broker.port
+        time = SimulatedTime()
+        section = UplinkSection(url=f"mqtt://127.0.0.1:{port}", batch_ms=1_000, batch_records_max=10)
+        site = open_site(tmp_path, section, policy, size_max, time.clock)
+        task = asyncio.ensure_future(site.uplink.run())
+        tap = site.pipeline.tap
+        assert isinstance(tap, StreamTap)
+        count = 0
+        # Ten records every two minutes.  Attempts to connect are real, and end at once; so some are let out.
+        for _ in range(720):
+            site.accept(can_batch(10, time.clock.now_ns()))
+            count += 10
+            await time.pass_ms(500)
+            await time.pass_ms(119_500)
+        await site.uplink.settle()
+        for gap in tap.new_losses():
+            site.accept(Batch([], [], [(0, gap)]))
+            tap.told(gap)
+            count += 1
+        assert site.uplink.stats.connections == 0
+        async with TestBroker(port=port) as broker:
+
+            async def tick() -> None:
+                while True:
+                    await time.pass_ms(1_000)
+                    await asyncio.sleep(0.001)
+
+            ticking = asyncio.ensure_future(tick())
+            await site.uplink.settle()
+            await site.uplink.wait_idle()
+            await cancelled(ticking)
+            got = received(broker)
+            told = [record[2] for record in got.records.values() if len(record) == 3]
+            lost = sum(gap["count"] for gap in told)
+            with capsys.disabled():
+                print(
+                    f"\na day without a broker, {policy}: {count} records, {len(got.records)} arrived, "
+                    f"{lost} told as dropped, {got.repeated} messages repeated"
+                )
+            assert len(got.records) + lost == count
+            if policy == BLOCK:
+                assert lost == 0
+            else:
+                # In one range, and it says which: the receiver need not guess.
+                (gap,) = told
+                first, last = (0, lost - 1) if policy == DROP_OLDEST else (7_200 - lost, 7_199)
+                assert gap["reason"] == f"uplink: 1/{first}-{last} not sent: the outbox was full"
+                assert lost > 1_000
+            assert site.outbox.counts().losses == 0
+        await cancelled(task)
+        site.close()
+
+    run(story)
+
+
+def test_a_full_outbox_lets_ingest_wait_where_that_is_the_policy(tmp_path: Path) -> None:
+    section = UplinkSection(url="mqtt://127.0.0.1:9", batch_records_max=10)
+    site = open_site(tmp_path, section, BLOCK, 5_000)
+    accepted = 0
+    while site.pipeline.tap is not None and site.pipeline.tap.has_room:
+        site.accept(can_batch(10, NOON_NS + accepted * 10**9))
+        site.handover.settle()
+        accepted += 10
+    with pytest.raises(SpoolFull, match="the uplink's outbox has no room for this stream, whose policy is"):
+        site.accept(can_batch(10))
+    assert 50 < accepted < 1_000
+    assert site.outbox.counts().records == accepted
+    # Nothing of the batch that was refused is anywhere; once there is room it goes on with the next number.
+    messages = site.outbox.waiting(0, 1_000)
+    site.outbox.done(message.row for message in messages)
+    site.handover.settle()
+    site.accept(can_batch(10))
+    site.handover.settle()
+    assert [message.key.split("/")[2] for message in site.outbox.waiting(0, 10)] == [
+        f"{accepted}-{accepted + 9}"
+    ]
+    site.close()
