@@ -74,6 +74,12 @@ format: .venv/.dev ## Rewrite all files in the format that tidy asks for
 bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 	.venv/bin/python -m tests.bench
 
+.PHONY: bench-peers
+bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
+	.venv/bin/python -m tests.bench.obd_peer
+	.venv/bin/python -m tests.bench.ble_peer
+	.venv/bin/python -m tests.bench obd-query ble-advertisement
+
 .PHONY: crash
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
 	.venv/bin/python -m tests.crash --points 500

@@ -8,7 +8,18 @@ import json
 import sys
 from collections.abc import Callable
 
-from tests.bench import chain, ingest, memory, mqtt, proving, sealing, serial_lines, traces
+from tests.bench import (
+    ble_adverts,
+    chain,
+    ingest,
+    memory,
+    mqtt,
+    obd_query,
+    proving,
+    sealing,
+    serial_lines,
+    traces,
+)
 from tests.bench.measure import FULL, TINY, Row, table
 
 BENCHES: dict[str, Callable[[str], list[Row]]] = {
@@ -22,6 +33,8 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
     "serial": serial_lines.bench_lines,
+    "ble-advertisement": ble_adverts.bench_adverts,
+    "obd-query": obd_query.bench_query,
     "mqtt-both-ways": mqtt.bench_mqtt,
     "memory": memory.bench_memory,
 }
