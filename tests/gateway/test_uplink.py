@@ -410,12 +410,12 @@ def test_a_day_without_a_broker(
         tap = site.pipeline.tap
         assert isinstance(tap, StreamTap)
         count = 0
-        # Ten records every two minutes.  Attempts to connect are real, and end at once; so some are let out.
-        for _ in range(720):
-            site.accept(can_batch(10, time.clock.now_ns()))
-            count += 10
+        # Twenty records every four minutes.  Attempts to connect are real, and end at once; so some are let out.
+        for _ in range(360):
+            site.accept(can_batch(20, time.clock.now_ns()))
+            count += 20
             await time.pass_ms(500)
-            await time.pass_ms(119_500)
+            await time.pass_ms(239_500)
         await site.uplink.settle()
         for gap in tap.new_losses():
             site.accept(Batch([], [], [(0, gap)]))
