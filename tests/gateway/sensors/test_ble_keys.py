@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from gateway.sensors.ble_ad import Advertisement
 from gateway.sensors.ble_bthome import decode_v1_encrypted, decode_v2
+from gateway.sensors.ble_decode import Decoder
 from gateway.sensors.ble_keys import Malformed, NoKey, NotAuthentic, Replayed, Vault, load_keys
 from gateway.sensors.source import SourceUnavailable
 
@@ -46,6 +47,25 @@ def test_a_forger_cannot_move_the_counter() -> None:
     with pytest.raises(NotAuthentic):
         values(vault, sealed_v2(10_000, key=bytes(16)))
     assert values(vault, sealed_v2(1)) == {"temperature_mdegc": 25_060}
+
+
+def sealed_mibeacon(counter: int) -> Advertisement:
+    """MiBeacon V5 as a device would send it: the low byte of the counter stands apart."""
+    head = bytes.fromhex("48585b05") + bytes((counter & 0xFF,))
+    tail = (counter >> 8).to_bytes(3, "little")
+    nonce = ADDRESS[::-1] + head[2:] + tail
+    sealed = AESCCM(KEY, tag_length=4).encrypt(nonce, bytes.fromhex("061002d301"), b"\x11")
+    data = head + sealed[:-4] + tail + sealed[-4:]
+    return Advertisement(ADDRESS, None, bytes((len(data) + 3, 0x16)) + b"\x95\xfe" + data)
+
+
+def test_a_replayed_mibeacon_is_refused_too() -> None:
+    decoder = Decoder(Vault({ADDRESS: KEY}))
+    for counter in (0x1FF, 0x200, 0x200):
+        assert decoder.reading(sealed_mibeacon(counter))["values"] == {"humidity_mpct": 46_700}
+    reading = decoder.reading(sealed_mibeacon(0x1FF))
+    assert reading["error"].startswith("replayed: counter 511 after 512")
+    assert "values" not in reading
 
 
 def test_the_published_vector_of_version_1_opens() -> None:
