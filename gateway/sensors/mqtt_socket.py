@@ -87,6 +87,11 @@ class BufferedSocket:
         """What the library can receive next."""
         self._granted, self._granted_at = packet, 0
 
+    @property
+    def has_output(self) -> bool:
+        """Something waits for `flush`."""
+        return bool(self._out)
+
     # ------------------------------------------------------------- for paho
 
     def recv(self, size: int) -> bytes:
