@@ -293,8 +293,10 @@ def open_ble(
         raise url.bad(f"adapter {adapter!r}: it is called hci0 or hci1; list them with: bluetoothctl list")
     queue_readings = url.number("queue", QUEUE_READINGS, 1, 10**7)
     if is_device:
-        from gateway.sensors.ble_gatt import open_gatt
-
+        try:
+            from gateway.sensors.ble_gatt import open_gatt
+        except ImportError:
+            raise MissingExtra("bleak-retry-connector", "ble") from None
         return open_gatt(
             url,
             name,

@@ -1,6 +1,7 @@
 """Scanning through unmodified bleak, over a backend that is told what to do."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.sensors.source import (
     BadSourceUrl,
     Batch,
     Clock,
+    MissingExtra,
     Source,
     SourceUnavailable,
     SourceUrl,
@@ -348,6 +350,19 @@ def opened_without_loop(target: str = "hci0", **options: str) -> Source:
 def test_options_that_cannot_be_are_refused(target: str, options: dict[str, str], reason: str) -> None:
     with pytest.raises(BadSourceUrl, match=reason):
         opened_without_loop(target, **options)
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "target"),
+    [("bleak", "ble_bluez", "hci0"), ("bleak_retry_connector", "ble_gatt", ADDRESS)],
+)
+def test_a_missing_package_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, module: str, target: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"gateway.sensors.{module}", raising=False)
+    with pytest.raises(MissingExtra, match=r"pip install 'cpchain-edge\[ble\]'"):
+        opened_without_loop(target, **({"characteristic": CHARACTERISTIC} if target == ADDRESS else {}))
 
 
 # One device

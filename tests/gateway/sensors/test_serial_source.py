@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from gateway.sensors.source import (
     BadSourceUrl,
     Batch,
     Clock,
+    MissingExtra,
     SourceUnavailable,
     SourceUrl,
 )
@@ -393,3 +395,9 @@ def test_a_line_cut_by_closing_is_a_gap_too() -> None:
 def test_options_that_cannot_be_are_refused(options: dict[str, str], reason: str) -> None:
     with pytest.raises(BadSourceUrl, match=reason):
         open_serial(url("/dev/null", **options), "x", SYSTEM_CLOCK)
+
+
+def test_without_pyserial_it_is_said_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'cpchain-edge\[serial\]'"):
+        open_serial(url("/dev/null"), "x", SYSTEM_CLOCK)
