@@ -64,8 +64,6 @@ def check_block(evidence: TransactionEvidence) -> str:
     receipt = _linked(
         link, lambda: verify_receipt(evidence.receipt, evidence.transaction, header, evidence.receipt_proof)
     )
-    if evidence.receipt_proof.index != evidence.proof.index:
-        raise EvidenceError(link, f"the receipt is not that of transaction {evidence.proof.index}")
     if receipt.reason not in ANCHORED:
         raise EvidenceError(link, f"it is in block {header.height} without effect: {receipt.reason.label}")
     return f"block {header.height}, number {evidence.proof.index + 1} of {header.tx_count}"

@@ -7,7 +7,7 @@ import operator
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,7 @@ async def running(app: GatewayApp, timeout_ms: int = LONG_MS) -> Any:
             await task
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+            await asyncio.wait([task])
 
 
 def test_what_two_sources_gave_is_proven_when_they_have_ended(

@@ -118,6 +118,21 @@ def test_a_restart_is_told_and_what_it_sealed_is_counted(beside: Beside) -> None
     beside.kill()
 
 
+def test_what_a_new_life_has_sealed_before_anybody_looked_is_counted(beside: Beside) -> None:
+    tail = beside.tail()
+    beside.pipeline.accept(can_batch(5), 0)
+    tail.poll()
+    beside.kill()
+    beside.start()
+    beside.pipeline.accept(can_batch(30, NOON_NS + 60 * 10**9), 0)
+    beside.pipeline.flush()
+    beside.pipeline.accept(can_batch(3, NOON_NS + 120 * 10**9), 0)
+    news = tail.poll()
+    assert (seqs(news.records), news.missed_count, news.is_restarted) == (numbers(2, 30, 33), 30, True)
+    tail.close()
+    beside.kill()
+
+
 def test_a_restart_of_which_nothing_was_missed(beside: Beside) -> None:
     tail = beside.tail()
     beside.pipeline.accept(can_batch(5), 0)
