@@ -1,0 +1,235 @@
+"""The uplink and the source against brokers of others: mosquitto where it is installed, and amqtt.
+
+amqtt speaks 3.1.1 only.  Both run on 127.0.0.1; mosquitto in a process of its own.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config_uplink import UplinkSection
+from gateway.sensors.mqtt_source import MqttSource, open_mqtt
+from gateway.sensors.source import SYSTEM_CLOCK, SourceUrl
+from tests.gateway.telemetry import can_batch
+from tests.gateway.test_uplink import Site, cancelled, open_site, until
+
+TIMEOUT_S = 30.0
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+needs_mosquitto = pytest.mark.skipif(
+    MOSQUITTO is None, reason="mosquitto is not installed; on Debian: sudo apt install mosquitto"
+)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            await story()
+
+    asyncio.run(limited())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """Keeps sessions and messages on its disk, as brokers in the field do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir()
+        (folder / "mosquitto.conf").write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
+            f"persistence true\npersistence_location {folder}/\n"
+            "autosave_on_changes true\nautosave_interval 1\n"
+        )
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._start)
+        await reachable(self.port)
+
+    def _start(self) -> None:
+        assert MOSQUITTO is not None
+        with (self._folder / "log").open("ab") as log:
+            command = [MOSQUITTO, "-c", str(self._folder / "mosquitto.conf")]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        await asyncio.to_thread(self._process.wait)
+
+
+async def reachable(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
+@contextlib.asynccontextmanager
+async def mosquitto(folder: Path) -> AsyncIterator[Mosquitto]:
+    broker = Mosquitto(folder)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.end(signal.SIGKILL)
+
+
+class Receiver:
+    """Reads records by our own source, and drops what it knows by its key."""
+
+    def __init__(self, port: int, version: str) -> None:
+        target = f"//127.0.0.1:{port}/cpc/+/+"
+        url = SourceUrl(f"mqtt:{target}?v={version}", target, {"v": version, "client_id": "receiver"})
+        self.source: MqttSource = open_mqtt(url, "receiver", SYSTEM_CLOCK)
+        self.records: dict[tuple[int, int], Any] = {}
+        self.keys: set[str] = set()
+        self.states: list[str] = []
+        self.repeated = 0
+        self.task = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        async for batch in self.source.batches():
+            for value in batch.values:
+                self._take(json.loads(value["payload"]))
+            self.source.acknowledge(batch)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "state" in message:
+            self.states.append(message["state"])
+        elif message["key"] in self.keys:
+            self.repeated += 1
+        else:
+            self.keys.add(message["key"])
+            for place, record in enumerate(message["records"]):
+                name = (message["boot"], message["seq"] + place)
+                assert name not in self.records
+                self.records[name] = record
+
+    async def close(self) -> None:
+        await self.source.close()
+        await self.task
+
+
+async def there_and_back(site: Site, receiver: Receiver, count: int) -> None:
+    task = asyncio.ensure_future(site.uplink.run())
+    await until(lambda: "birth" in receiver.states)
+    for _ in range(count // 100):
+        site.accept(can_batch(100))
+        await asyncio.sleep(0)
+    await site.uplink.settle()
+    await site.uplink.wait_idle()
+    await until(lambda: len(receiver.records) == count)
+    await cancelled(task)
+    await until(lambda: receiver.states[-1] == "death")
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_records_go_through_mosquitto(tmp_path: Path, version: str) -> None:
+    async def story() -> None:
+        async with mosquitto(tmp_path / "broker") as broker:
+            section = UplinkSection(
+                url=f"mqtt://127.0.0.1:{broker.port}", version=version, batch_ms=20, batch_records_max=50
+            )
+            site = open_site(tmp_path, section)
+            receiver = Receiver(broker.port, version)
+            await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
+            await there_and_back(site, receiver, 3_000)
+            assert receiver.repeated == 0
+            await receiver.close()
+            site.close()
+
+    run(story)
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_mosquitto_that_is_ended_and_started_again_has_everything(
+    tmp_path: Path, how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story() -> None:
+        async with mosquitto(tmp_path / "broker") as broker:
+            section = UplinkSection(
+                url=f"mqtt://127.0.0.1:{broker.port}", batch_ms=20, batch_records_max=10, window=4
+            )
+            site = open_site(tmp_path, section)
+            task = asyncio.ensure_future(site.uplink.run())
+            await until(lambda: site.uplink.is_connected)
+            for _ in range(20):
+                site.accept(can_batch(100))
+            await site.uplink.settle()
+            # In the middle of it.
+            await until(lambda: site.uplink.stats.acknowledged >= 20)
+            acknowledged = site.uplink.stats.acknowledged
+            await broker.end(how)
+            await until(lambda: not site.uplink.is_connected)
+            await broker.start()
+            receiver = Receiver(broker.port, "5")
+            await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
+            await site.uplink.settle()
+            await until(lambda: site.uplink.is_connected)
+            await site.uplink.wait_idle()
+            await site.uplink.settle()
+            assert site.outbox.counts().records == 0
+            await asyncio.sleep(0.2)
+            with capsys.disabled():
+                print(
+                    f"\nmosquitto ended by {how.name} after {acknowledged} of 200 messages: "
+                    f"{site.uplink.stats.acknowledged} acknowledged, {site.uplink.stats.sent} sent"
+                )
+            # What it had acknowledged before nobody had subscribed to; all others arrive.
+            assert len(receiver.keys) >= 200 - acknowledged - section.window
+            assert site.uplink.stats.acknowledged >= 200
+            await cancelled(task)
+            await receiver.close()
+            site.close()
+
+    run(story)
+
+
+def test_records_go_through_amqtt(tmp_path: Path) -> None:
+    broker_module = pytest.importorskip("amqtt.broker", reason="amqtt is not installed: pip install amqtt")
+    logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+    logging.getLogger("transitions").setLevel(logging.CRITICAL)
+
+    async def story() -> None:
+        port = free_port()
+        config = {
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 20}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+        broker = broker_module.Broker(config)
+        await broker.start()
+        section = UplinkSection(
+            url=f"mqtt://127.0.0.1:{port}", version="3.1.1", batch_ms=20, batch_records_max=50
+        )
+        site = open_site(tmp_path, section)
+        receiver = Receiver(port, "3.1.1")
+        await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
+        await there_and_back(site, receiver, 1_000)
+        await receiver.close()
+        site.close()
+        await broker.shutdown()
+
+    run(story)
