@@ -38,7 +38,7 @@ help: ## Print this help
 	@echo "CPChain edge: sense, seal, anchor and prove data. Nothing to prepare: each target sets itself up."
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | while IFS=@ read -r target text; do \
-		printf '%-16s %s\n' "$$target" "$$text"; done
+		printf '%-18s %s\n' "$$target" "$$text"; done
 	@echo
 	@echo "Choose an interpreter with PYTHON=/path/to/python3 (3.11 or newer)."
 
@@ -78,7 +78,7 @@ bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.bench.obd_peer
 	.venv/bin/python -m tests.bench.ble_peer
-	.venv/bin/python -m tests.bench obd-query ble-advertisement
+	.venv/bin/python -m tests.bench obd-query ble-advert
 
 .PHONY: crash
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)

@@ -3,6 +3,7 @@
 Runs on CPython.
 """
 
+import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def run_grant(args: Namespace) -> int:
     report = ReadReport()
     if args.from_.startswith(RELATIVE) or args.to.startswith(RELATIVE):
         with open_as_owner(args.config, stream.name) as reader:
-            from_ns, to_ns = time_range(reader, args.from_, args.to, output, report)
+            from_ns, to_ns = time_range(reader, args.from_, args.to, output, report, is_exact=True)
     else:
         from_ns, to_ns = parse_moment(args.from_, 0, 0), parse_moment(args.to, 0, 0)
     for problem in report.problems:
@@ -136,19 +137,26 @@ def run_grant(args: Namespace) -> int:
     # Open to all: what is secret in it is sealed for its reader.
     Disk().write_file_atomic(args.output, data, mode=0o644)
     granted = slot_start_ns(first, stream.slot_ms), slot_end_ns(last, stream.slot_ms)
+    is_future = granted[1] > time.time_ns()
     output.value(
         {
             "stream": stream.name,
             "from_ns": granted[0],
             "to_ns": granted[1],
             "segments": last - first + 1,
+            "is_future": is_future,
             "size_bytes": len(data),
             "file": str(args.output),
         },
         f"asked    {moment_text(from_ns)} to {moment_text(to_ns)}\n"
         f"granted  {moment_text(granted[0])} to {moment_text(granted[1])}: "
         f"{last - first + 1} whole segment(s) of {stream.slot_ms} ms, rounded inwards\n"
-        f"wrote    {args.output} ({len(data)} bytes); the reader opens it with:\n"
+        + (
+            f"         the future too, until {moment_text(granted[1])}\n"
+            if granted[1] > time.time_ns()
+            else ""
+        )
+        + f"wrote    {args.output} ({len(data)} bytes); the reader opens it with:\n"
         f"         cpc read --grant {args.output} --key THEIR.key --store {config.store_path}",
     )
     return EXIT_OK

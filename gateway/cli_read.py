@@ -289,14 +289,25 @@ def run_export(args: Namespace) -> int:
 
 
 def time_range(
-    reader: Reader, from_: str, to: str, output: Output, report: ReadReport | None = None
+    reader: Reader,
+    from_: str,
+    to: str,
+    output: Output,
+    report: ReadReport | None = None,
+    is_exact: bool = False,
 ) -> tuple[int, int]:
     """The time [from, to) that two moments name, "end" included.  Raises UsageError.
 
     report: gets the uploads that could not be looked at; only where a moment is relative to the others.
+    is_exact: "start" and "end" are those of what is stored.  Else, alone, they may be the ends of all time,
+    which saves a look at every upload and reads the same; a grant of them would be one of all time.
     """
     start_ns, end_ns = EVER_NS
-    if (from_ != "start" and from_.startswith(RELATIVE)) or (to != "end" and to.startswith(RELATIVE)):
+    if (
+        is_exact
+        or (from_ != "start" and from_.startswith(RELATIVE))
+        or (to != "end" and to.startswith(RELATIVE))
+    ):
         with output.progress("looking for start and end", " uploads") as progress:
             start_ns, end_ns = reader.span_ns(progress, report)
         if not end_ns:

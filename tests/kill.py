@@ -31,6 +31,7 @@ from gateway.cli_gateway import CONFIG_NAME, make_site, read_status
 from gateway.config import load
 from gateway.crypto.errors import CryptoError
 from gateway.errors import EvidenceError, StoreError
+from gateway.ingest import GROUP_BATCHES_MAX
 from gateway.manifest import NO_MANIFEST
 from gateway.proof import collect
 from gateway.record import Record, RecordName
@@ -150,9 +151,9 @@ def check_records(boots: Sequence[Boot], records: Sequence[Record], trace: Seque
                 problems.append(f"boot {boot.boot}: records {first}..{first + count - 1} have other content")
         if sorted(found) != list(range(len(found))):
             problems.append(f"boot {boot.boot}: its records are not numbered without holes")
-        if len(found) > boot.end_seq + kill_victim.BATCH_FRAMES:
+        if len(found) > boot.end_seq + kill_victim.BATCH_FRAMES * GROUP_BATCHES_MAX:
             problems.append(
-                f"boot {boot.boot}: {len(found)} records, {boot.end_seq} acknowledged; a batch is less"
+                f"boot {boot.boot}: {len(found)} records, {boot.end_seq} acknowledged; a commit is less"
             )
         problems += [
             f"{record.name} is {record.value}, {trace[seq % len(trace)]} was replayed"

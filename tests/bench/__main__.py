@@ -33,7 +33,7 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
     "serial": serial_lines.bench_lines,
-    "ble-advertisement": ble_adverts.bench_adverts,
+    "ble-advert": ble_adverts.bench_adverts,
     "obd-query": obd_query.bench_query,
     "mqtt-both-ways": mqtt.bench_mqtt,
     "memory": memory.bench_memory,

@@ -96,6 +96,20 @@ def test_a_grant_opens_its_whole_segments_and_nothing_else(
     assert f"{len(everything) - len(inside)} records of this time lie in segments" in cpc.err
 
 
+def test_a_grant_from_start_to_end_is_of_what_is_stored_and_not_of_all_time(
+    cpc: Cpc, car_config: Path, tmp_path: Path
+) -> None:
+    cpc("key", tmp_path / "bob.key")
+    everything = cpc.lines("read", "-c", car_config)
+    first_ns, last_ns = everything[0]["taken_ns"], everything[-1]["taken_ns"]
+    for number, (from_, to) in enumerate([("start", "end"), ("start", "start+15s"), ("end-15s", "end")]):
+        (granted,) = cpc.lines(
+            *("grant", "-c", car_config, "--from", from_, "--to", to),
+            *("--reader", tmp_path / "bob.key.pub", "-o", tmp_path / f"{number}.grant"),
+        )
+        assert first_ns <= granted["from_ns"] < granted["to_ns"] <= last_ns + 1
+
+
 def test_a_grant_is_of_no_use_to_another_reader(cpc: Cpc, car_config: Path, tmp_path: Path) -> None:
     cpc("key", tmp_path / "bob.key")
     cpc("key", tmp_path / "eve.key")
