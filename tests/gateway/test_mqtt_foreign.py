@@ -185,24 +185,20 @@ def test_a_mosquitto_that_is_ended_and_started_again_has_everything(
             await broker.end(how)
             await until(lambda: not site.uplink.is_connected)
             await broker.start()
-            receiver = Receiver(broker.port, "5")
-            await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
-            await site.uplink.settle()
             await until(lambda: site.uplink.is_connected)
+            await site.uplink.settle()
             await site.uplink.wait_idle()
             await site.uplink.settle()
             assert site.outbox.counts().records == 0
-            await asyncio.sleep(0.2)
             with capsys.disabled():
                 print(
                     f"\nmosquitto ended by {how.name} after {acknowledged} of 200 messages: "
                     f"{site.uplink.stats.acknowledged} acknowledged, {site.uplink.stats.sent} sent"
                 )
-            # What it had acknowledged before nobody had subscribed to; all others arrive.
-            assert len(receiver.keys) >= 200 - acknowledged - section.window
-            assert site.uplink.stats.acknowledged >= 200
+            # Each was acknowledged at least once before it left; the last ones before the end perhaps twice.
+            assert 200 <= site.uplink.stats.acknowledged <= site.uplink.stats.sent
+            assert site.uplink.stats.sent <= 200 + section.window
             await cancelled(task)
-            await receiver.close()
             site.close()
 
     run(story)
