@@ -16,9 +16,10 @@ from gateway.anchor import load_genesis
 from gateway.block import Block
 from gateway.cli_gateway import add_config_option
 from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, moment_text, short, wrapped
-from gateway.cli_read import add_dbc_option, add_reader_options, open_reader, value_text
+from gateway.cli_read import add_dbc_option, add_reader_options, described, open_reader, value_text
 from gateway.config import load
 from gateway.crypto.errors import CryptoError
+from gateway.crypto.key_file import load_gateway_key
 from gateway.disk import Disk, disk_error
 from gateway.errors import EvidenceError, GatewayError, RecordNameError, StoreError
 from gateway.proof import PROOF_SIZE_MAX, Link, Proof, collect
@@ -26,6 +27,7 @@ from gateway.record import Record, RecordName
 from gateway.sensors.dbc import DbcDecoder
 from gateway.site import Reader
 from obd.can_frame import CanFrame
+from puf.did import ED25519, did_key, parse_did_key
 
 LINE_SIZE_MAX = 1 << 20
 """Bytes of a record in an export; a longer line is no record."""
@@ -42,13 +44,17 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         epilog="examples:\n"
         "  cpc verify -c site/gateway.toml can0/1/42\n"
         "  cpc verify -c site/gateway.toml trip.jsonl          every line of an export\n"
-        "  cpc verify can0-1-42.proof --genesis genesis.cbor   a proof somebody sent\n\n"
+        "  cpc verify can0-1-42.proof --genesis genesis.cbor --owner did:key:z6Mk..\n\n"
         "Exit code 0: every link holds; 3: one does not, and it is named.",
     )
     add_config_option(verify)
     add_reader_options(verify)
     verify.add_argument("what", help="a record's name, a .jsonl file that cpc export wrote, or a .proof file")
     add_genesis_option(verify)
+    verify.add_argument(
+        "--owner",
+        help="of a proof: the DID of the gateway it must be by [the configuration's, if there is one]",
+    )
     add_dbc_option(verify)
     verify.add_argument("--json", action="store_true", help="print JSON")
     verify.set_defaults(run=run_verify)
@@ -71,10 +77,38 @@ def run_verify(args: Namespace) -> int:
         if not _is_proof(path):
             return _verify_export(args, output, path)
         proof = Proof.decode(Disk().read_file(path, PROOF_SIZE_MAX))
-        return EXIT_OK if show_links(output, proof, trusted_genesis(args)) else EXIT_NOT_PROVEN
+        return EXIT_OK if _show_stranger(args, output, proof) else EXIT_NOT_PROVEN
     genesis = trusted_genesis(args)
     with open_stream(args, output, name) as reader:
         return EXIT_OK if show_record(output, reader, name, genesis) else EXIT_NOT_PROVEN
+
+
+def _show_stranger(args: Namespace, output: Output, proof: Proof) -> bool:
+    """Prints every link of a proof file, the first one being whose proof it is; whether all hold."""
+    owner = _expected_owner(args)
+    genesis = trusted_genesis(args)
+    if owner is not None and owner != proof.owner:
+        link = Link("gateway", f"it is by {did_key(proof.owner)}, expected was {did_key(owner)}", False)
+        _show_link(output, link)
+        return _show_verdict(output, proof.record, [link], None, None)
+    if owner is None:
+        output.note(
+            f"recorded by {did_key(proof.owner)}: see that this is the gateway you mean, or say --owner"
+        )
+    decoder = DbcDecoder.load(args.dbc) if args.dbc else None
+    return show_links(output, proof, genesis, decoder)
+
+
+def _expected_owner(args: Namespace) -> bytes | None:
+    """Public key of the gateway that a proof must be by: --owner's, else the configuration's, if any."""
+    if args.owner is not None:
+        codec, public = parse_did_key(args.owner)
+        if codec != ED25519:
+            raise UsageError(f"--owner {args.owner} is a reader's key; a gateway's reads did:key:z6Mk..")
+        return public
+    if not args.config.exists():
+        return None
+    return load_gateway_key(load(args.config).key_path).identity.public
 
 
 def show_record(output: Output, reader: Reader, name: RecordName, genesis: Genesis) -> bool:
@@ -86,11 +120,11 @@ def show_record(output: Output, reader: Reader, name: RecordName, genesis: Genes
             *((error.link, error.why) if isinstance(error, EvidenceError) else ("chunk", str(error))), False
         )
         _show_link(output, link)
-        return _show_verdict(output, name, [link], None)
-    return show_links(output, proof, genesis)
+        return _show_verdict(output, name, [link], None, None)
+    return show_links(output, proof, genesis, reader.decoder())
 
 
-def show_links(output: Output, proof: Proof, genesis: Genesis) -> bool:
+def show_links(output: Output, proof: Proof, genesis: Genesis, decoder: DbcDecoder | None) -> bool:
     """Prints every link of a proof; whether all hold."""
     found: list[Record] = []
     links: list[Link] = []
@@ -98,7 +132,7 @@ def show_links(output: Output, proof: Proof, genesis: Genesis) -> bool:
         for link in proof.links(genesis, found.append, progress):
             links.append(link)
             _show_link(output, link)
-    return _show_verdict(output, proof.record, links, found[0] if found else None)
+    return _show_verdict(output, proof.record, links, found[0] if found else None, decoder)
 
 
 def _show_link(output: Output, link: Link) -> None:
@@ -106,7 +140,9 @@ def _show_link(output: Output, link: Link) -> None:
     output.line(wrapped(head + short(link.detail), len(head)))
 
 
-def _show_verdict(output: Output, name: RecordName, links: list[Link], record: Record | None) -> bool:
+def _show_verdict(
+    output: Output, name: RecordName, links: list[Link], record: Record | None, decoder: DbcDecoder | None
+) -> bool:
     is_ok = all(link.is_ok for link in links)
     value: dict[str, Any] = {
         "record": str(name),
@@ -114,10 +150,10 @@ def _show_verdict(output: Output, name: RecordName, links: list[Link], record: R
         "links": [{"name": link.name, "is_ok": link.is_ok, "detail": link.detail} for link in links],
     }
     if record is not None:
-        value["value"] = record.as_json()
+        value["value"] = described(record, decoder)
     output.value(value)
     if is_ok and record is not None:
-        output.line(f"proven: {name} was taken {moment_text(record.taken_ns)}: {value_text(record, None)}")
+        output.line(f"proven: {name} was taken {moment_text(record.taken_ns)}: {value_text(record, decoder)}")
     else:
         output.line(f"NOT proven: {name}; the first link that fails: {links[-1].name}")
     return is_ok
@@ -300,4 +336,6 @@ def trusted_genesis(args: Namespace) -> Genesis:
         return load_genesis(args.genesis)
     if getattr(args, "grant", None) is not None:
         raise UsageError("with --grant, name the chain to trust: --genesis genesis.cbor")
+    if not args.config.exists():
+        raise UsageError(f"name the chain to trust: --genesis genesis.cbor (there is no {args.config})")
     return load_genesis(load(args.config).genesis_path)

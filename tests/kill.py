@@ -153,7 +153,7 @@ def check_records(boots: Sequence[Boot], records: Sequence[Record], trace: Seque
             problems.append(f"boot {boot.boot}: its records are not numbered without holes")
         if len(found) > boot.end_seq + kill_victim.BATCH_FRAMES * GROUP_BATCHES_MAX:
             problems.append(
-                f"boot {boot.boot}: {len(found)} records, {boot.end_seq} acknowledged; a commit is less"
+                f"boot {boot.boot}: {len(found)} records, {boot.end_seq} acknowledged; one commit takes less"
             )
         problems += [
             f"{record.name} is {record.value}, {trace[seq % len(trace)]} was replayed"

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingest import GROUP_BATCHES_MAX
 from gateway.record import Record, RecordName
 from gateway.sensors.source import Gap
 from obd.can_frame import CanFrame
-from tests import kill
+from tests import kill, kill_victim
 from tests.bench.frames import frames_digest
 from tests.kill import Boot, check_records, read_journal
 
@@ -88,9 +89,11 @@ def test_a_gap_in_the_place_of_a_frame_is_found() -> None:
 
 
 def test_records_that_nobody_can_have_taken_in_are_found() -> None:
-    assert problems(records(1, 20) + records(3, 21)) == [
-        "boot 3: 21 records, 10 acknowledged; a batch is less"
+    surplus = kill_victim.BATCH_FRAMES * GROUP_BATCHES_MAX + 1
+    assert problems(records(1, 20) + records(3, 10 + surplus)) == [
+        f"boot 3: {10 + surplus} records, 10 acknowledged; one commit takes less"
     ]
+    assert problems(records(1, 20) + records(3, 10 + surplus - 1)) == []
     assert problems(records(1, 20) + records(2, 1) + records(3, 10)) == [
         "can0/2/0 is of a boot that never was"
     ]

@@ -88,6 +88,30 @@ SCHEMES: dict[str, Scheme] = {
     "mqtts": Scheme(
         _MQTT, "mqtts://broker.example/site/+/data?ca=ca.pem", _MQTT_OPTIONS, file_options=_MQTT_FILES
     ),
+    "ble": Scheme(
+        _late("ble_source", "open_ble"),
+        "ble:hci0",
+        (
+            "active",
+            "adapter",
+            "address",
+            "characteristic",
+            "duplicates",
+            "keys",
+            "name",
+            "queue",
+            "silence_ms",
+        ),
+        file_options=("keys",),
+        needs_target=False,
+    ),
+    "btsnoop": Scheme(
+        _late("btsnoop_source", "open_btsnoop"),
+        "btsnoop:btsnoop_hci.log?speed=max",
+        ("keys", "speed", "start"),
+        is_file=True,
+        file_options=("keys",),
+    ),
     "csv": Scheme(
         _late("csv_source", "open_csv"),
         "csv:trip.csv?time=TIME&delimiter=semicolon",

@@ -8,6 +8,9 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
+from gateway.crypto.key_file import load_gateway_key
+from puf.did import did_key
+from puf.ed25519 import SigningKey
 from tests.gateway.commands import LINKS, RATE_HZ, SECONDS, Cpc, line_with, started
 
 TO_EVE = ("--reader", "did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc", "-o", "NEW")
@@ -131,6 +134,19 @@ def test_a_proof_file_needs_nothing_but_the_genesis(
     monkeypatch.chdir(tmp_path)
     (proof,) = cpc.lines("verify", file, "--genesis", genesis)
     assert proof["is_proven"] is True
+    # Whose it is, nobody has said: it tells.
+    owner = did_key(load_gateway_key(car_config.parent / "gateway.key").identity.public)
+    assert f"recorded by {owner}" in cpc.err
+    (proof,) = cpc.lines("verify", file, "--genesis", genesis, "--owner", owner)
+    assert proof["is_proven"] is True
+    stranger = did_key(SigningKey(bytes(32)).public)
+    (proof,) = cpc.lines(
+        *("verify", file, "--genesis", genesis, "--owner", stranger), exit_code=EXIT_NOT_PROVEN
+    )
+    assert [(link["name"], link["is_ok"]) for link in proof["links"]] == [("gateway", False)]
+    assert owner in proof["links"][0]["detail"]
+    cpc("verify", file, exit_code=EXIT_USAGE)
+    assert "name the chain to trust: --genesis" in cpc.err
 
 
 def test_a_flipped_bit_in_the_store_is_named(cpc: Cpc, car_config: Path) -> None:
