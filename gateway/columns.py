@@ -172,13 +172,16 @@ def _unpack_can(body: bytes, count: int, is_grouped: bool) -> tuple[Sequence[int
 
 
 def _pack_readings(deltas: list[int], values: Sequence[Any]) -> bytes:
-    body = cbor.encode([deltas, list(values)])
-    # Only when all are that long can one be.
-    if len(body) > SAMPLE_SIZE_MAX:
-        size = max(len(cbor.encode(value)) for value in values)
-        if size > SAMPLE_SIZE_MAX:
-            raise BlockError(f"a sample takes {size} bytes; at most {SAMPLE_SIZE_MAX}")
-    return body
+    # Each by itself, which says how long it is; an array is its head and its items (RFC 8949, section 3.2.2).
+    items = [cbor.encode(value, cbor.DEPTH_MAX - 2) for value in values]
+    size = max(map(len, items))
+    if size > SAMPLE_SIZE_MAX:
+        raise BlockError(f"a sample takes {size} bytes; at most {SAMPLE_SIZE_MAX}")
+    count = len(items)
+    head = bytes((0x80 | count,)) if count < 24 else b"\x98" + bytes((count,)) if count < 256 else None
+    if head is None:
+        head = b"\x99" + count.to_bytes(2, "big")
+    return b"".join((b"\x82", cbor.encode(deltas), head, *items))
 
 
 def _unpack_readings(body: bytes, count: int) -> tuple[list[int], list[Any]]:
