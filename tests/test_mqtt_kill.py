@@ -1,5 +1,7 @@
-"""Gateways with an uplink are killed at random moments, while their broker is well, dead, stalled or coming
-and going: whatever was acknowledged to the source arrives, once by its key.  The counts are printed.
+"""Whatever a killed gateway had acknowledged to its source arrives at the broker, once by its key.
+
+Gateways are killed at random moments, while the broker is well, stalls, dies or tells nobody what it has got.
+The counts are printed.
 """
 
 import asyncio
