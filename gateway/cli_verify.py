@@ -229,6 +229,7 @@ class _Proven:
 def _verify_export(args: Namespace, output: Output, path: Path) -> int:
     proven = _Proven(args, output, trusted_genesis(args))
     count, failures, undecoded = 0, 0, 0
+    runs = _Runs()
     try:
         with path.open("rb") as file, output.progress("verifying", "B") as progress:
             size = path.stat().st_size
@@ -240,6 +241,7 @@ def _verify_export(args: Namespace, output: Output, path: Path) -> int:
                         f"{path} is neither a proof nor records one a line, as cpc export --format jsonl "
                         "writes them"
                     )
+                runs.add(line)
                 why, is_decoded = _failure(line, proven)
                 undecoded += not is_decoded
                 if why is not None:
@@ -252,12 +254,38 @@ def _verify_export(args: Namespace, output: Output, path: Path) -> int:
     finally:
         proven.close()
     output.value(
-        {"records": count, "failures": failures, "values_unchecked": undecoded},
+        {
+            "records": count,
+            "failures": failures,
+            "values_unchecked": undecoded,
+            "left_out": runs.left_out_count,
+        },
         f"{count - failures} of {count} records proven",
     )
+    if runs.left_out_count:
+        output.note(f"{runs.left_out_count} records between those in the file are not in it")
     if undecoded:
         output.note(f"the decoded values of {undecoded} records were not checked: name a --dbc file")
     return EXIT_OK if count and not failures else EXIT_NOT_PROVEN
+
+
+class _Runs:
+    """Counts the records that are left out between those of a file: proof of each is no proof of all."""
+
+    def __init__(self) -> None:
+        self.left_out_count = 0
+        self._ends: dict[tuple[str, int], int] = {}
+
+    def add(self, line: Any) -> None:
+        """One line of the file."""
+        try:
+            name = RecordName.parse(str(line.get("record"))) if isinstance(line, dict) else None
+        except RecordNameError:
+            return
+        if name is not None:
+            run = (name.stream, name.boot)
+            self.left_out_count += max(name.seq - self._ends.get(run, name.seq), 0)
+            self._ends[run] = max(name.seq + 1, self._ends.get(run, 0))
 
 
 def _failure(line: Any, proven: _Proven) -> tuple[str | None, bool]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from gateway.archive import Archive, ReadReport
+from gateway.archive import Archive, ReadReport, stored_streams
 from gateway.config import GatewayConfig, StreamConfig, load
 from gateway.crypto.grant import GRANT_SIZE_MAX, Grant, open_grant
 from gateway.crypto.key_file import GatewayKey, load_gateway_key, load_reader_key
@@ -89,6 +89,15 @@ def open_as_owner(config_path: Path, stream_name: str | None) -> Reader:
     key = load_gateway_key(config.key_path)
     keys = stream_keys(key, stream)
     store = LocalStore(config.store_path, is_read_only=True)
+    stored = stored_streams(store)
+    if stored and not any(stream_keys(key, each).stream_id in stored for each in config.streams):
+        # Else every record would seem never to have existed.
+        store.close()
+        raise StoreError(
+            f"{config.store_path} has {len(stored)} stream(s), but none of this configuration under the key "
+            f"in {config.key_path}: put the right key file back, or the stream's former name, block_ms and "
+            "segment_blocks"
+        )
     archive = Archive(store, keys.stream_id, stream.name, keys.segment_key)
     return Reader(archive, key.identity.public, stream.slot_ms, config.dbc_paths(stream))
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
-from gateway.crypto.key_file import load_gateway_key
+from gateway.crypto.key_file import create_gateway_key, load_gateway_key
 from puf.did import did_key
 from puf.ed25519 import SigningKey
 from tests.gateway.commands import LINKS, RATE_HZ, SECONDS, Cpc, line_with, started
@@ -54,7 +54,7 @@ def test_an_export_verifies_and_a_changed_line_is_named(cpc: Cpc, car_config: Pa
     cpc("export", "-c", car_config, "--to", "start+1s", "-o", file)
     count = len(file.read_text().splitlines())
     assert cpc.lines("verify", "-c", car_config, file) == [
-        {"records": count, "failures": 0, "values_unchecked": 0}
+        {"records": count, "failures": 0, "values_unchecked": 0, "left_out": 0}
     ]
     lines = file.read_text().splitlines()
     changed = json.loads(lines[10])
@@ -66,7 +66,33 @@ def test_an_export_verifies_and_a_changed_line_is_named(cpc: Cpc, car_config: Pa
     failure, summary = cpc.lines("verify", "-c", car_config, file, exit_code=EXIT_NOT_PROVEN)
     assert (failure["line"], failure["record"]) == (11, "can0/1/10")
     assert failure["failure"].startswith("data is ")
-    assert summary == {"records": count, "failures": 1, "values_unchecked": 0}
+    assert summary == {"records": count, "failures": 1, "values_unchecked": 0, "left_out": 0}
+
+
+def test_what_a_file_leaves_out_between_its_records_is_counted(
+    cpc: Cpc, car_config: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "trip.jsonl"
+    cpc("export", "-c", car_config, "--to", "start+1s", "-o", file)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:5] + lines[12:20] + lines[21:]) + "\n")
+    (summary,) = cpc.lines("verify", "-c", car_config, file)
+    assert (summary["failures"], summary["left_out"]) == (0, 8)
+    assert "8 records between those in the file are not in it" in cpc.err
+
+
+def test_a_store_of_another_key_is_not_taken_for_an_empty_one(
+    cpc: Cpc, car_config: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "site"
+    other.mkdir()
+    store = json.dumps(str(car_config.parent / "store"))
+    text = car_config.read_text().replace('path = "store"', f"path = {store}")
+    (other / "gateway.toml").write_text(text)
+    create_gateway_key(other / "gateway.key")
+    for command in ("read", "export"):
+        cpc(command, "-c", other / "gateway.toml", exit_code=EXIT_FAILED)
+        assert "put the right key file back" in cpc.err
 
 
 def test_csv_has_a_row_for_each_record(cpc: Cpc, car_config: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_whole_export_is_proven_block_by_block(
     monkeypatch.setattr(cli_verify, "collect", counted)
     count = len(trip.read_text().splitlines())
     (summary,) = cpc.lines("verify", "-c", car_config, trip)
-    assert summary == {"records": count, "failures": 0, "values_unchecked": 0}
+    assert summary == {"records": count, "failures": 0, "values_unchecked": 0, "left_out": 0}
     # One proof for each block of a second, not one for each record.
     assert len(collected) <= 4
     assert count > 500
@@ -146,11 +146,11 @@ def test_values_that_nobody_can_decode_are_said_to_be_unchecked(
     )
     count = len(trip.read_text().splitlines())
     assert cpc.lines("verify", trip, *as_bob) == [
-        {"records": count, "failures": 0, "values_unchecked": count}
+        {"records": count, "failures": 0, "values_unchecked": count, "left_out": 0}
     ]
     assert f"the decoded values of {count} records were not checked" in cpc.err
     assert cpc.lines("verify", trip, *as_bob, "--dbc", folder / "car.dbc") == [
-        {"records": count, "failures": 0, "values_unchecked": 0}
+        {"records": count, "failures": 0, "values_unchecked": 0, "left_out": 0}
     ]
 
 
