@@ -336,14 +336,18 @@ def _selected(
 
 @contextmanager
 def _destination(path: Path | None) -> Iterator[IO[str]]:
-    """Where to write; a file appears under its name when all of it is written, or not at all."""
+    """Where to write; a file appears under its name when all of it is written, or not at all.
+
+    Only its owner may read it: what was sealed is open in it.
+    """
     if path is None:
         yield sys.stdout
         return
     refuse_existing(path)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
-        with part.open("x", encoding="utf-8", newline="") as file:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

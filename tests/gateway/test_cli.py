@@ -74,6 +74,7 @@ def test_what_a_file_leaves_out_between_its_records_is_counted(
 ) -> None:
     file = tmp_path / "trip.jsonl"
     cpc("export", "-c", car_config, "--to", "start+1s", "-o", file)
+    assert file.stat().st_mode & 0o777 == 0o600
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:5] + lines[12:20] + lines[21:]) + "\n")
     (summary,) = cpc.lines("verify", "-c", car_config, file)
