@@ -59,13 +59,14 @@ def test_the_end_is_included_and_a_range_behind_it_is_empty(
 
 
 def test_a_relative_moment_without_any_record_is_told(cpc: Cpc, car_config: Path, tmp_path: Path) -> None:
-    text = car_config.read_text().replace('name = "can0"', 'name = "can1"')
+    text = car_config.read_text() + '\n[[stream]]\nname = "can1"\nsource = "sim:car"\n'
     for name in ("gateway.key", "genesis.cbor", "car.dbc", "store", "spool"):
         (tmp_path / name).symlink_to(car_config.parent / name)
     (tmp_path / "gateway.toml").write_text(text)
-    cpc("read", "-c", tmp_path / "gateway.toml", "--from", "start+1s", exit_code=EXIT_USAGE)
+    new = ("read", "-c", tmp_path / "gateway.toml", "--stream", "can1")
+    cpc(*new, "--from", "start+1s", exit_code=EXIT_USAGE)
     assert "stream can1 has nothing stored, so start and end mean nothing" in cpc.err
-    assert cpc("read", "-c", tmp_path / "gateway.toml") == ""
+    assert cpc(*new) == ""
 
 
 def test_raw_shows_frames_as_they_were_taken(
