@@ -36,7 +36,7 @@ from gateway.errors import GatewayBusy, GatewayError, SpoolError, SpoolFull
 from gateway.ingest import Ingest, StreamRuntime
 from gateway.pipeline import StreamPipeline, unfinished_pipelines
 from gateway.reload import changes
-from gateway.resume import resume_stream
+from gateway.resume import missing_upload_count, resume_stream
 from gateway.sensors.audit_source import AuditSource
 from gateway.sensors.schemes import open_source
 from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap, Source, SourceError
@@ -121,6 +121,13 @@ class GatewayApp:
             self._exit.push_async_callback(source.close)
             pipeline = await self.in_spool_thread(partial(self._open_pipeline, stream, source))
             self.streams.append(StreamRuntime(stream, source, pipeline))
+        missing = await self.in_spool_thread(lambda: missing_upload_count(self.spool, self.store))
+        if missing:
+            log.error(
+                "the store in %s lacks %d uploads that it had confirmed: put its folder back from a copy",
+                self.config.store_path,
+                missing,
+            )
         live = {stream.pipeline.row.stream_id for stream in self.streams}
         self._unfinished = await self.in_spool_thread(
             lambda: unfinished_pipelines(self.spool, self._keys_of, live, self._now_ms(), self._tap)

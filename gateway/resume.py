@@ -1,13 +1,14 @@
-"""Going on after a spool was lost: with its numbers and its chain, from what the store has.
+"""Going on after a spool was lost, and noticing that a store was.
 
 Runs on CPython.  A spool that a dying card has taken is replaced by an empty one.  Were it to begin at
 0 again, records would get the names of others, and neither the store nor the chain would take its
 uploads: what they have under a name never changes.
 """
 
-from gateway.archive import Archive
+from gateway.archive import Archive, stored_streams
 from gateway.block import block_hash
 from gateway.spool import Spool
+from gateway.store import ChunkStore
 
 
 def resume_stream(spool: Spool, archive: Archive, kind: str, block_ms: int, segment_blocks: int) -> bool:
@@ -34,3 +35,10 @@ def resume_stream(spool: Spool, archive: Archive, kind: str, block_ms: int, segm
         (last.block_index + 1, head, manifest.upload_index + 1, manifest.digest),
     )
     return True
+
+
+def missing_upload_count(spool: Spool, store: ChunkStore) -> int:
+    """How many uploads the store confirmed once and does not know any more."""
+    # What still is in the spool may not have been published yet.
+    confirmed = sum(stream.next_upload for stream in spool.streams()) - spool.counts().uploads
+    return max(confirmed - sum(map(len, stored_streams(store).values())), 0)

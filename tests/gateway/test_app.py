@@ -470,6 +470,26 @@ def test_after_a_lost_spool_numbers_go_on(
     run(story)
 
 
+def test_a_store_that_has_lost_what_it_confirmed_is_told(
+    tmp_path: Path, sources: dict[str, FedSource], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with LabNode(tmp_path / "chain") as node:
+            site = Site(tmp_path / "site", node.url, node.genesis)
+            for number in range(2):
+                async with running(site.app()):
+                    sources["can0"].feed(batch_of(number), None)
+            assert said(caplog) == []
+            for file in (site.folder / "store").glob("store.db*"):
+                file.unlink()
+            async with running(site.app()):
+                sources["can0"].feed(batch_of(2), None)
+            (message,) = said(caplog)
+            assert message.startswith(f"the store in {site.folder / 'store'} lacks 2 uploads that it had")
+
+    run(story)
+
+
 def test_notes_of_a_source_are_logged_as_they_come(
     tmp_path: Path, sources: dict[str, FedSource], caplog: pytest.LogCaptureFixture
 ) -> None:
