@@ -25,6 +25,7 @@ from gateway.errors import EvidenceError, GatewayError, RecordNameError, StoreEr
 from gateway.proof import PROOF_SIZE_MAX, Link, Proof, collect
 from gateway.record import Record, RecordName
 from gateway.sensors.dbc import DbcDecoder
+from gateway.sensors.source import MissingExtra
 from gateway.site import Reader
 from obd.can_frame import CanFrame
 from puf.did import ED25519, did_key, parse_did_key
@@ -121,7 +122,15 @@ def show_record(output: Output, reader: Reader, name: RecordName, genesis: Genes
         )
         _show_link(output, link)
         return _show_verdict(output, name, [link], None, None)
-    return show_links(output, proof, genesis, reader.decoder())
+    return show_links(output, proof, genesis, _decoder_of(reader))
+
+
+def _decoder_of(reader: Reader) -> DbcDecoder | None:
+    """What the record means, if that can be told here: a proof does not depend on it."""
+    try:
+        return reader.decoder()
+    except MissingExtra:
+        return None
 
 
 def show_links(output: Output, proof: Proof, genesis: Genesis, decoder: DbcDecoder | None) -> bool:

@@ -144,6 +144,20 @@ def test_an_export_never_overwrites(cpc: Cpc, car_config: Path, tmp_path: Path) 
     assert "no such file or directory" in cpc.err
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    cpc: Cpc, car_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "trip.jsonl"
+
+    def text(value: Any) -> str:
+        file.write_text("another's")
+        return "{}"
+
+    monkeypatch.setattr(cli_read, "json_text", text)
+    cpc("export", "-c", car_config, "-o", file, exit_code=EXIT_USAGE)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("trip.jsonl", "another's")]
+
+
 def test_damage_is_named_and_the_rest_exported(
     cpc: Cpc, car_config: Path, everything: list[dict[str, Any]], tmp_path: Path
 ) -> None:

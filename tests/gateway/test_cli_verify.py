@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -233,6 +234,17 @@ def test_a_damaged_block_is_looked_at_once_for_all_its_records(
     assert all(says in failure["failure"] for failure in found)
     assert len(found) > 100
     assert len(collected) <= 4
+
+
+def test_a_proof_needs_nobody_to_decode_it(
+    cpc: Cpc, car_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (decoded,) = cpc.lines("verify", "-c", car_config, "can0/1/42")
+    monkeypatch.setitem(sys.modules, "cantools", None)
+    monkeypatch.setitem(sys.modules, "cantools.database", None)
+    (raw,) = cpc.lines("verify", "-c", car_config, "can0/1/42")
+    assert decoded["value"].pop("values")
+    assert raw == decoded
 
 
 def test_a_record_that_is_nowhere_fails_by_name(cpc: Cpc, car_config: Path) -> None:
