@@ -101,22 +101,29 @@ class SegmentKey:
         return hmac_sha256(self._salt_key, index.to_bytes(4, "big"))
 
 
-def segment_key(leaf: bytes, next_leaf: bytes, stream_id: bytes, segment_id: bytes) -> SegmentKey:
-    """The key of segment `segment_id` in the slot whose tree leaves are `leaf` and `next_leaf`.
+def slot_key(leaf: bytes, next_leaf: bytes, stream_id: bytes) -> bytes:
+    """The key of the slot whose tree leaves are `leaf` and `next_leaf`: bytes, 32, secret.
 
-    It depends on both, so the keys of slots a..b need the leaves a..b+1, and leaves a..b+1 open slots a..b
-    and not b+1, whose key needs leaf b+2.  A leaf at the edge of a grant can thus serve to unmask a sum
-    over the whole range (HEAC adds its pads at both edges) without opening one slot too many.
-
-    leaf, next_leaf: bytes, 32, secret.  stream_id: bytes, 32.  segment_id: bytes, 16, random; it is the
-    salt, so a segment id must never be given to two different contents: that would repeat nonces.
-    Raises SizeRefused.
+    Who holds it opens every segment of that slot, and learns nothing about either leaf.
+    leaf, next_leaf: bytes, 32, secret.  stream_id: bytes, 32.  Raises SizeRefused.
     """
-    wants = (("a leaf", leaf, 32), ("the next leaf", next_leaf, 32), ("a stream id", stream_id, 32))
-    for what, value, size in (*wants, ("a segment id", segment_id, 16)):
+    wants = (("a leaf", leaf), ("the next leaf", next_leaf), ("a stream id", stream_id))
+    for what, value in wants:
+        if len(value) != 32:
+            raise SizeRefused(what, len(value), 32)
+    return hkdf(leaf + next_leaf, b"", b"cpc/slot/1/" + stream_id, 32)
+
+
+def segment_key(slot_key: bytes, segment_id: bytes) -> SegmentKey:
+    """The key of segment `segment_id` in the slot, and of the stream, that `slot_key` is of.
+
+    slot_key: bytes, 32, secret.  segment_id: bytes, 16, random; it is the salt, so a segment id must never
+    be given to two different contents: that would repeat nonces.  Raises SizeRefused.
+    """
+    for what, value, size in (("a slot key", slot_key, 32), ("a segment id", segment_id, 16)):
         if len(value) != size:
             raise SizeRefused(what, len(value), size)
-    return SegmentKey(hkdf(leaf + next_leaf, segment_id, b"cpc/segment/1/data/" + stream_id, 32))
+    return SegmentKey(hkdf(slot_key, segment_id, b"cpc/segment/1/data", 32))
 
 
 @dataclass(frozen=True, slots=True)

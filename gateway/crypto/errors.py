@@ -223,12 +223,13 @@ class GrantForeign(GrantError):
 class GrantDishonest(GrantError):
     """Signed by its owner, yet what is inside is not the keys of the range it names."""
 
-    def __init__(self, ranges: tuple[Range, ...], want: Range) -> None:
+    def __init__(self, slots: Range, why: str, ranges: tuple[Range, ...] = ()) -> None:
         super().__init__(
-            f"the grant promises leaves {want[0]}..{want[1]} but carries {_ranges_text(ranges)}: "
+            f"the grant promises slots {slots[0]}..{slots[1]} but its keys are not theirs: {why} "
+            f"(it carries leaves: {_ranges_text(ranges)}); "
             "ask the owner to make it anew, and keep this one as evidence"
         )
-        self.ranges, self.want = ranges, want
+        self.slots, self.why, self.ranges = slots, why, ranges
 
 
 class KeyFileError(CryptoError):

@@ -1,12 +1,19 @@
-"""Grants: an owner lets one reader open one range of slots of one stream, and nothing else.
+"""Grants: an owner lets a reader open a range of slots of a stream; several open their union, no more.
 
 Runs on CPython.  Pure but for the randomness of HPKE.  A grant is a COSE_Sign1 of type "cpc/grant" by the
 stream's owner; its payload is the deterministic CBOR array
 `[1, stream_id, name, slot_ms, first_slot, last_slot, recipient, note, enc, ciphertext]`.
 `enc` and `ciphertext` are HPKE (RFC 9180, base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
-ChaCha20-Poly1305) of the cover of leaves first_slot..last_slot + 1; its `info` is the deterministic CBOR
+ChaCha20-Poly1305) of the slot key of last_slot (32 bytes), followed by the cover of leaves
+first_slot..last_slot, or by nothing if these are one slot.  Its `info` is the deterministic CBOR
 `["cpc/grant", 1, owner, stream_id, name, slot_ms, first_slot, last_slot, recipient, note]`, so that what is
 inside opens only with the terms it was made with, and nobody can sign it again as his own.
+
+Any set of grants, in whosever hands, opens exactly the union of their slots.  The key of slot s needs the
+leaves s and s + 1.  A grant of a..b opens a..b-1 by its leaves and b by its slot key.  Nothing else opens:
+a slot key opens its own slot, which is granted, and who holds leaf s (and s + 1, from wherever) holds it
+by a grant with a <= s <= b, which grants s.  Leaf b + 1 must never be inside, although it would also give
+the key of b: with the leaf b + 2 of a grant that starts there it would open b + 1, which nobody granted.
 
 A grant cannot be taken back: who has opened it keeps the keys.  Grant what is past, or little of what comes.
 """
@@ -17,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from gateway.crypto.chunk import SegmentKey, segment_key
+from gateway.crypto.chunk import SegmentKey, segment_key, slot_key
 from gateway.crypto.errors import (
     CallerError,
     CoverDamaged,
@@ -28,9 +35,10 @@ from gateway.crypto.errors import (
     GrantRefused,
     GrantUnsigned,
     KeyNotGranted,
+    Range,
     StreamNotGranted,
 )
-from gateway.crypto.key_tree import Cover, KeyTree
+from gateway.crypto.key_tree import KEY_SIZE, Cover, KeyTree
 from gateway.crypto.slot import (
     SLOT_EPOCH_NS,
     SLOT_MAX,
@@ -134,12 +142,14 @@ class GrantTerms:
 class Grant(GrantTerms):
     """A grant that was opened: its terms, and the keys.
 
-    That the owner put keys of the right leaves inside is checked; that they are the stream's real keys
-    only shows when a chunk opens.
+    That the owner put a slot key and the right leaves inside is checked; that they are the stream's real
+    keys only shows when a chunk opens.
     """
 
-    cover: Cover = field(repr=False)
-    """Leaves first_slot..last_slot + 1, secret."""
+    last_slot_key: bytes = field(repr=False)
+    """The slot key of last_slot, bytes, 32, secret."""
+    cover: Cover | None = field(repr=False)
+    """Leaves first_slot..last_slot, secret; None if these are one slot, which needs no leaf."""
 
     def segment_key(self, slot: int, stream_id: bytes, segment_id: bytes) -> SegmentKey:
         """The key of segment `segment_id` in `slot`.
@@ -151,7 +161,9 @@ class Grant(GrantTerms):
             raise StreamNotGranted(slot, stream_id, self.stream_id)
         if not self.first_slot <= slot <= self.last_slot:
             raise KeyNotGranted(slot, ((self.first_slot, self.last_slot),))
-        return segment_key(self.cover.leaf(slot), self.cover.leaf(slot + 1), stream_id, segment_id)
+        if slot == self.last_slot or self.cover is None:
+            return segment_key(self.last_slot_key, segment_id)
+        return segment_key(slot_key(self.cover.leaf(slot), self.cover.leaf(slot + 1), stream_id), segment_id)
 
 
 def make_grant(
@@ -174,11 +186,11 @@ def make_grant(
         owner.public, stream_id, stream_name, slot_ms, first_slot, last_slot, bytes(recipient), note
     )
     terms.check()
-    cover = Cover(tree.cover(first_slot, last_slot + 1))
+    keys = slot_key(tree.leaf(last_slot), tree.leaf(last_slot + 1), stream_id)
+    if first_slot < last_slot:
+        keys += Cover(tree.cover(first_slot, last_slot)).encode()
     try:
-        sealed = _SUITE.encrypt(
-            cover.encode(), X25519PublicKey.from_public_bytes(terms.recipient), info=terms.info()
-        )
+        sealed = _SUITE.encrypt(keys, X25519PublicKey.from_public_bytes(terms.recipient), info=terms.info())
     except ValueError as error:
         raise GrantRefused(f"the reader's key {terms.recipient.hex()} is no X25519 key") from error
     slots = [slot_ms, first_slot, last_slot]
@@ -235,12 +247,24 @@ def open_grant(data: bytes, reader: PrivateKey, owner: bytes | None) -> Grant:
         opened = _SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(reader.seed), info=terms.info())
     except InvalidTag as error:
         raise GrantDamaged("its keys do not open, although it is signed and made for you") from error
-    leaves = (terms.first_slot, terms.last_slot + 1)
-    try:
-        cover = Cover.decode(opened)
-    except CoverDamaged as error:
-        raise GrantDishonest((), leaves) from error
-    if cover.ranges != (leaves,):
-        raise GrantDishonest(cover.ranges, leaves)
+    last_slot_key, cover = _parse_keys(opened, (terms.first_slot, terms.last_slot))
     fields = (terms.owner, terms.stream_id, terms.name, terms.slot_ms, terms.first_slot, terms.last_slot)
-    return Grant(*fields, terms.recipient, terms.note, cover)
+    return Grant(*fields, terms.recipient, terms.note, last_slot_key, cover)
+
+
+def _parse_keys(opened: bytes, slots: Range) -> tuple[bytes, Cover | None]:
+    """The last slot's key, and the cover of `slots` unless they are one.  Raises GrantDishonest."""
+    last_slot_key, rest = opened[:KEY_SIZE], opened[KEY_SIZE:]
+    if len(last_slot_key) != KEY_SIZE:
+        raise GrantDishonest(slots, f"{len(opened)} bytes hold no slot key")
+    if not rest and slots[0] == slots[1]:
+        return last_slot_key, None
+    try:
+        cover = Cover.decode(rest)
+    except CoverDamaged as error:
+        raise GrantDishonest(slots, f"no cover, {error.why}") from error
+    if slots[0] == slots[1]:
+        raise GrantDishonest(slots, "a single slot comes without leaves", cover.ranges)
+    if cover.ranges != (slots,):
+        raise GrantDishonest(slots, "the leaves are others", cover.ranges)
+    return last_slot_key, cover

@@ -33,6 +33,7 @@ from gateway.crypto.chunk import (
     open_where_it_says,
     parse_chunk,
     segment_key,
+    slot_key,
 )
 from gateway.crypto.errors import (
     ChunkDamaged,
@@ -71,6 +72,7 @@ __all__ = [
     "plain_leaf_of",
     "seal_segment",
     "segment_key",
+    "slot_key",
 ]
 
 

@@ -4,7 +4,7 @@ Runs on CPython.  Pure.  A stream is known by the hash of its owner, name and sl
 can publish under another's stream, and a stream whose slots change is another stream.
 """
 
-from gateway.crypto.chunk import SegmentKey, segment_key
+from gateway.crypto.chunk import SegmentKey, segment_key, slot_key
 from gateway.crypto.errors import SizeRefused, SlotRefused, StreamRefused
 from gateway.crypto.key_tree import KeyTree
 from gateway.crypto.slot import SLOT_MAX, check_slot_ms
@@ -61,11 +61,15 @@ class StreamKeys:
     def __repr__(self) -> str:
         return f"StreamKeys({self.name!r}, slot_ms={self.slot_ms}, {self.stream_id.hex()}, keys hidden)"
 
+    def slot_key(self, slot: int) -> bytes:
+        """The key of `slot`: bytes, 32, secret.  Raises SlotRefused outside of 0..SLOT_MAX."""
+        if not 0 <= slot <= SLOT_MAX:
+            raise SlotRefused(f"slot {slot} has no key: 0..{SLOT_MAX} have")
+        return slot_key(self.tree.leaf(slot), self.tree.leaf(slot + 1), self.stream_id)
+
     def segment_key(self, slot: int, segment_id: bytes) -> SegmentKey:
         """The key of segment `segment_id` (bytes, 16, random, never reused) in `slot`.
 
         Raises SlotRefused outside of 0..SLOT_MAX, SizeRefused.
         """
-        if not 0 <= slot <= SLOT_MAX:
-            raise SlotRefused(f"slot {slot} has no key: 0..{SLOT_MAX} have")
-        return segment_key(self.tree.leaf(slot), self.tree.leaf(slot + 1), self.stream_id, segment_id)
+        return segment_key(self.slot_key(slot), segment_id)

@@ -10,7 +10,7 @@ from hashlib import sha256
 from gateway.block import Samples
 from gateway.crypto.chunk import CIPHERS, aead_default
 from gateway.crypto.key_tree import DEPTH, KeyTree
-from gateway.crypto.seal import SealedSegment, open_segment, seal_segment, segment_key
+from gateway.crypto.seal import SealedSegment, open_segment, seal_segment, segment_key, slot_key
 from gateway.segmenter import Segmenter
 from tests.bench import frames
 from tests.bench.measure import FULL, Lap, Row, Stopwatch, compare, digest_of
@@ -43,7 +43,7 @@ def bench_seal(size: str) -> list[Row]:
     block_count = sum(len(blocks) for _, blocks in segments_in)
     mean_size = sum(len(data) for _, blocks in segments_in for data in blocks) // block_count
     aead_default()  # Reads /proc/cpuinfo once.
-    leaves = (KeyTree(ROOT).leaf(0), KeyTree(ROOT).leaf(1))
+    key_of_slot = slot_key(KeyTree(ROOT).leaf(0), KeyTree(ROOT).leaf(1), STREAM_ID)
     keys = [(slot, number.to_bytes(16, "big"), blocks) for number, (slot, blocks) in enumerate(segments_in)]
 
     def ours() -> Lap:
@@ -51,13 +51,11 @@ def bench_seal(size: str) -> list[Row]:
         with Stopwatch() as watch:
             for _ in range(repeats):
                 sealed = [
-                    seal_segment(
-                        segment_key(*leaves, STREAM_ID, segment_id), STREAM_ID, slot, segment_id, blocks
-                    )
+                    seal_segment(segment_key(key_of_slot, segment_id), STREAM_ID, slot, segment_id, blocks)
                     for slot, segment_id, blocks in keys
                 ]
         opened = [
-            open_segment(segment_key(*leaves, STREAM_ID, segment_id), segment.chunks, segment.chunk_ids)
+            open_segment(segment_key(key_of_slot, segment_id), segment.chunks, segment.chunk_ids)
             for (_, segment_id, _), segment in zip(keys, sealed, strict=True)
         ]
         return Lap(watch.cpu_us, block_count * repeats, digest_of(opened))

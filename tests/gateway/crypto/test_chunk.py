@@ -94,7 +94,7 @@ def test_the_default_follows_the_cpu(monkeypatch: pytest.MonkeyPatch, cpuinfo: s
 
 @pytest.mark.parametrize("aead", [CHACHA20_POLY1305, AES_256_GCM])
 def test_each_aead_has_a_key_of_its_own(aead: int) -> None:
-    key = segment_key(bytes(32), bytes(32), STREAM, SEGMENT)
+    key = segment_key(bytes(32), SEGMENT)
     header = parse_chunk(seal_segment(key, STREAM, 0, SEGMENT, [b"block"], aead).chunks[0])
     by_hand = hmac.digest(key.export(), b"cpc/segment/1/aead/%d\x01" % aead, "sha256")
     opened = CIPHERS[aead](by_hand).decrypt(key.nonce(0, True), header.ciphertext, header.aad())

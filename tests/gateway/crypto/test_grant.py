@@ -5,9 +5,11 @@ import hmac
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway.crypto.chunk import open_where_it_says, parse_chunk
 from gateway.crypto.errors import (
     CallerError,
     GrantDamaged,
@@ -35,7 +37,7 @@ from gateway.crypto.grant import (
     slots_within,
 )
 from gateway.crypto.key_tree import SLOT_COUNT, Cover, KeyTree, Seed
-from gateway.crypto.seal import SealedSegment, open_chunk, open_segment, seal_segment, segment_key
+from gateway.crypto.seal import SealedSegment, open_chunk, open_segment, seal_segment, segment_key, slot_key
 from gateway.crypto.slot import SLOT_MAX, slot_end_ns, slot_start_ns
 from gateway.crypto.stream import StreamKeys
 from puf import cbor, cose
@@ -120,20 +122,20 @@ def test_any_implementation_of_rfc_9180_can_open_a_grant() -> None:
     assert isinstance(enc, bytes)
     assert isinstance(ciphertext, bytes)
     _, opened = hpke_open_by_hand(READER.seed, enc, info, ciphertext)
-    assert opened == Cover(KEYS.tree.cover(FIRST, LAST + 1)).encode()
+    assert opened == KEYS.slot_key(LAST) + Cover(KEYS.tree.cover(FIRST, LAST)).encode()
 
 
 def test_the_golden_grant_still_opens() -> None:
     grant = open_grant(
         bytes.fromhex(
             "d2845831a301270458208a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c10696370632f"
-            "6772616e74a05901008a015820689bed0b16d65e8033b2d6ce14f95e387b10cdee78f529284018c00c811a9be6646361"
-            "6e3019ea60090b5820ce8d3ad1ccb633ec7b70c17814a5c76ecd029685050d344745ba05870e587d5966676f6c64656e"
-            "5820a2fc477f04c2b7916addc8fe9fcfec0f912d213852bc916eb2a27c88e579f0695885736cfc84cf4e54f1fa76b7a3"
-            "e9d5cb62c8f8b208d37dc4b73e935ea3dc4ac3ba1f17fcf5e4e47ed14b079f79865de473470ae415816e74b30de8274b"
-            "de58ffdc8bdb0de3d19a75ca282c7430dd5e572a8197fe258d971bf96dc1d2bf574236e1bbfa96cc17b1d900e0824cd1"
-            "c78540a423f8e0a46cf2d05f62330fb85375a79a23d32610455840c298ce239879f710fb8220da6a2a469f192bfd3fac"
-            "56506b3d80e7748fe9ac6a7eb056aea94bc965b2eaa7f54eb841887db1ebacbb7811bafcf0ebc00698ec06"
+            "6772616e74a058fa8a015820689bed0b16d65e8033b2d6ce14f95e387b10cdee78f529284018c00c811a9be66463616e"
+            "3019ea60090b5820ce8d3ad1ccb633ec7b70c17814a5c76ecd029685050d344745ba05870e587d5966676f6c64656e58"
+            "202783b4d1f15d6d5d33e964556d58b17c9a8ed66b52088379fba9ee68d03e731e587f741858efddf7b01056fd858407"
+            "3d5e0b6034b57cd8d4d3100b1ea85f4d380084670c561d887052faf9be71dc218c31eee5dff198a44aa828b6f454656b"
+            "f5645e9a7ab330fd94dd058728473a7c15e0e692f650ae47b743476d53f1997f80f07017a620bea476ceed071df355c2"
+            "99fec436753af2a43c80cc641a44cd34e2d8584074f9b6611689470e34d3054064e35bb7db5e261263af9f268fe39fbc"
+            "7bbcd30939169fcfccb27e0066ee1efcfce4603b2f6758347e273e86cec2394fbfe09b03"
         ),
         READER,
         OWNER.public,
@@ -144,7 +146,8 @@ def test_the_golden_grant_still_opens() -> None:
         11,
         "golden",
     )
-    assert grant.cover.seeds == KEYS.tree.cover(9, 12)
+    assert grant.cover == Cover(KEYS.tree.cover(9, 11))
+    assert grant.last_slot_key == KEYS.slot_key(11)
 
 
 def test_a_grant_says_openly_who_lets_whom_read_what() -> None:
@@ -184,26 +187,60 @@ def test_a_reader_opens_the_segments_of_the_granted_slots_and_nothing_else(
             grant.segment_key(slot, KEYS.stream_id, segment_id)
         assert (caught.value.slot, caught.value.ranges) == (slot, ((first, last),))
         # Nor does any key that can be made of what the grant holds, asked or not.
-        leaves = [grant.cover.leaf(at) for at in {first, first + 1, last, last + 1}]
-        for one in leaves:
-            for other in leaves:
-                key = segment_key(one, other, KEYS.stream_id, segment_id)
-                with pytest.raises(WrongKey):
-                    open_segment(key, sealed.chunks, sealed.chunk_ids)
+        leaves = [grant.cover.leaf(at) for at in {first, first + 1, last}] if grant.cover else []
+        made = [slot_key(one, other, KEYS.stream_id) for one in leaves for other in leaves]
+        for held in (grant.last_slot_key, *made):
+            with pytest.raises(WrongKey):
+                open_segment(segment_key(held, segment_id), sealed.chunks, sealed.chunk_ids)
 
 
 @settings(deadline=None, max_examples=60)
 @given(edges, st.integers(0, 40))
-def test_the_leaf_at_the_edge_opens_not_one_slot_too_many(first: int, more: int) -> None:
+def test_a_grant_holds_no_leaf_behind_its_last_slot(first: int, more: int) -> None:
     last = min(first + more, SLOT_MAX)
     grant = open_grant(grant_bytes(first, last), READER, OWNER.public)
-    # The edge is held, for sums over the range; the key of its slot needs the leaf behind, which is not.
-    assert grant.cover.leaf(last + 1) == KEYS.tree.leaf(last + 1)
-    assert grant.cover.ranges == ((first, last + 1),)
-    with pytest.raises(KeyNotGranted):
-        grant.cover.leaf(last + 2)
+    assert grant.last_slot_key == KEYS.slot_key(last)
+    if first == last:
+        assert grant.cover is None
+    else:
+        assert grant.cover is not None
+        assert grant.cover.ranges == ((first, last),)
     with pytest.raises(KeyNotGranted):
         grant.segment_key(last + 1, KEYS.stream_id, bytes(16))
+
+
+def opened_by(grants: list[Grant], slot: int) -> bool:
+    """Whether any key that can be made of everything these grants hold together opens a chunk of `slot`."""
+    covers = [grant.cover for grant in grants if grant.cover is not None]
+    seeds = {seed.key for cover in covers for seed in cover.seeds}
+    leaves = {cover.leaf(at) for cover in covers for low, high in cover.ranges for at in range(low, high + 1)}
+    held = {grant.last_slot_key for grant in grants}
+    held |= {slot_key(one, other, KEYS.stream_id) for one in leaves for other in leaves}
+    header = parse_chunk(sealed_in(slot, bytes(16), [b"88 km/h"]).chunks[0])
+    return any(
+        open_where_it_says(segment_key(key, bytes(16)), header) is not None for key in held | leaves | seeds
+    )
+
+
+ranges = st.tuples(st.integers(0, 8), st.just(0) | st.integers(0, 4))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(ranges, min_size=1, max_size=4), st.sampled_from([0, 60, FIRST, SLOT_MAX - 13]))
+@example([(0, 3), (5, 3)], 100)
+@example([(0, 0), (1, 0), (3, 0)], 100)
+@example([(0, 0), (1, 4), (6, 0), (8, 4)], 100)
+@example([(0, 3), (4, 3)], 100)
+@example([(0, 4), (2, 4), (3, 0)], 100)
+def test_grants_pooled_open_the_union_of_their_slots_and_nothing_else(
+    spans: list[tuple[int, int]], base: int
+) -> None:
+    spans = [(base + low, base + low + more) for low, more in spans]
+    grants = [open_grant(grant_bytes(*span), READER, OWNER.public) for span in spans]
+    slots = range(max(base - 1, 0), min(base + 14, SLOT_MAX + 1))
+    granted = {slot for low, high in spans for slot in range(low, high + 1)}
+    assert granted <= set(slots)
+    assert {slot for slot in slots if opened_by(grants, slot)} == granted
 
 
 def test_a_grant_of_a_time_opens_what_was_taken_within_it() -> None:
@@ -332,7 +369,7 @@ def test_a_payload_of_another_shape_is_refused(payload: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(FIRST, LAST), (FIRST - 1, LAST + 1), (FIRST, LAST + 2), (0, SLOT_COUNT - 1)]
+    ("low", "high"), [(FIRST, LAST - 1), (FIRST - 1, LAST), (FIRST, LAST + 1), (0, SLOT_COUNT - 1)]
 )
 def test_a_grant_whose_keys_are_not_those_it_promises_is_refused(
     monkeypatch: pytest.MonkeyPatch, low: int, high: int
@@ -346,7 +383,7 @@ def test_a_grant_whose_keys_are_not_those_it_promises_is_refused(
     dishonest = grant_bytes()
     with pytest.raises(GrantDishonest) as caught:
         open_grant(dishonest, READER, OWNER.public)
-    assert (caught.value.ranges, caught.value.want) == (((low, high),), (FIRST, LAST + 1))
+    assert (caught.value.ranges, caught.value.slots) == (((low, high),), (FIRST, LAST))
 
 
 def test_a_grant_that_holds_no_keys_at_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +391,41 @@ def test_a_grant_that_holds_no_keys_at_all_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(GrantDishonest) as caught:
         open_grant(grant_bytes(), READER, OWNER.public)
     assert caught.value.ranges == ()
+
+
+LEAVES = Cover(KEYS.tree.cover(FIRST, LAST)).encode()
+ONE_LEAF = Cover(KEYS.tree.cover(FIRST, FIRST)).encode()
+
+
+SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+DISHONEST = {
+    "nothing": (LAST, b"", "0 bytes hold no slot key"),
+    "a short slot key": (LAST, bytes(31), "31 bytes hold no slot key"),
+    "a slot key without leaves": (LAST, bytes(32), "no cover"),
+    "leaves without a slot key": (LAST, LEAVES, "no cover"),
+    "leaves and a byte more": (LAST, bytes(32) + LEAVES + b"x", "no cover"),
+    "one leaf of many": (LAST, bytes(32) + ONE_LEAF, "the leaves are others"),
+    "nothing for one slot": (FIRST, b"", "0 bytes hold no slot key"),
+    "a long slot key": (FIRST, bytes(33), "no cover"),
+    "the leaf of one slot": (FIRST, bytes(32) + ONE_LEAF, "a single slot comes without leaves"),
+    "the leaf instead of the slot key": (FIRST, ONE_LEAF, "no cover"),
+}
+
+
+@pytest.mark.parametrize("name", DISHONEST)
+def test_keys_of_another_layout_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    last, keys, why = DISHONEST[name]
+
+    class Cheat:
+        def encrypt(self, _: bytes, key: X25519PublicKey, info: bytes) -> bytes:
+            return SUITE.encrypt(keys, key, info=info)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.crypto.grant._SUITE", Cheat())
+        dishonest = grant_bytes(FIRST, last)
+    with pytest.raises(GrantDishonest, match=f"promises slots {FIRST}..{last}") as caught:
+        open_grant(dishonest, READER, OWNER.public)
+    assert caught.value.why.startswith(why)
 
 
 def refused(**changes: object) -> type[CallerError]:
@@ -390,15 +462,17 @@ def test_a_grant_that_cannot_be_made_is_refused() -> None:
 def test_the_longest_grant_stays_within_its_bound() -> None:
     name, note = "é" * 64, "é" * (NOTE_SIZE_MAX // 2)
     keys = StreamKeys(bytes(32), OWNER.public, name, 60_000)
-    slots = (1, SLOT_MAX - 1)
+    slots = (1, SLOT_MAX)
     data = make_grant(OWNER, keys.tree, keys.stream_id, name, 60_000, *slots, READER.public, note)
     assert len(data) < GRANT_SIZE_MAX // 2
-    assert len(open_grant(data, READER, OWNER.public).cover.seeds) == 58
+    cover = open_grant(data, READER, OWNER.public).cover
+    assert cover is not None
+    assert len(cover.seeds) == 58
 
 
 def test_a_year_of_minutes_is_a_few_seeds() -> None:
     year = 365 * 24 * 60
-    counts = [len(KEYS.tree.cover(first, first + year)) for first in range(FIRST, FIRST + 10**6, 9_973)]
+    counts = [len(KEYS.tree.cover(first, first + year - 1)) for first in range(FIRST, FIRST + 10**6, 9_973)]
     assert max(counts) <= 36
     assert 12 <= sum(counts) / len(counts) <= 22
     assert len(grant_bytes(FIRST, FIRST + year - 1)) < 2_000
@@ -431,6 +505,7 @@ def test_an_owner_who_signs_nonsense_gets_the_declared_error(payload: list[objec
 
 def test_no_repr_shows_a_key() -> None:
     grant: Grant = open_grant(GOOD, READER, OWNER.public)
-    for seed in grant.cover.seeds:
-        assert seed.key.hex() not in repr(grant)
-        assert repr(seed.key)[2:-1] not in repr(grant)
+    assert grant.cover is not None
+    for key in (grant.last_slot_key, *(seed.key for seed in grant.cover.seeds)):
+        assert key.hex() not in repr(grant)
+        assert repr(key)[2:-1] not in repr(grant)

@@ -37,13 +37,15 @@ from gateway.crypto.seal import (
     plain_leaf_of,
     seal_segment,
     segment_key,
+    slot_key,
 )
 from gateway.crypto.slot import SLOT_MAX
 
 LEAF, NEXT_LEAF = bytes([1] * 32), bytes([2] * 32)
 STREAM, SEGMENT, SLOT = bytes([3] * 32), bytes([4] * 16), 7_654_321
-KEY = segment_key(LEAF, NEXT_LEAF, STREAM, SEGMENT)
-OTHER_KEY = segment_key(NEXT_LEAF, LEAF, STREAM, SEGMENT)
+SLOT_KEY = slot_key(LEAF, NEXT_LEAF, STREAM)
+KEY = segment_key(SLOT_KEY, SEGMENT)
+OTHER_KEY = segment_key(slot_key(NEXT_LEAF, LEAF, STREAM), SEGMENT)
 BLOCKS = [b"brake", b"", b"throttle 12 %", b"speed 88 km/h"]
 
 aeads = st.sampled_from([CHACHA20_POLY1305, AES_256_GCM])
@@ -68,25 +70,27 @@ def test_the_golden_chunks_stay_as_they_are() -> None:
     assert [chunk.hex() for chunk in sealed.chunks] == [
         (
             "880101582003030303030303030303030303030303030303030303030303030303030303031a0074cbb1500404040404"
-            "040404040404040404040400f453e73b95188e05725a6223d01f1231501436c2a8"
+            "040404040404040404040400f4538ecbe38900c1b21ed17f78ea1d7604c9f80cfd"
         ),
         (
             "880101582003030303030303030303030303030303030303030303030303030303030303031a0074cbb1500404040404"
-            "040404040404040404040401f55389063a68883a898947dff1401e7f1a9e238dbb"
+            "040404040404040404040401f553f237386e032059e4cfa6199d2c6d62b1352c01"
         ),
     ]
     assert [leaf.hex() for leaf in sealed.plain_leaves] == [
-        "004bd114d82e8cdc21011b8897d5e3fceac1a98817541f082efaac32c5aa4b48",
-        "f186b7bfb9e380f9754552481b69acfcc9a6e2ba31c90925815e02af3f25809d",
+        "7146c3564a25f1098a37c85bfff6a01c5d41618010f12aff73032fe29edad25d",
+        "cd52d5acd06fc2be307b0313ee29cd940ccbee521cffe3a003632e9482c3f659",
     ]
     assert sealed_with([b"one"], AES_256_GCM).chunks[0].hex() == (
         "880102582003030303030303030303030303030303030303030303030303030303030303031a0074cbb1500404040404"
-        "040404040404040404040400f55386e252a31dee09c5c2244b0e5f038d9dced8b3"
+        "040404040404040404040400f5535ad7ac8aa3b5babc256ff271adae06e5286f82"
     )
 
 
 def test_the_keys_of_a_segment_are_what_the_definition_says() -> None:
-    secret = hkdf_by_hand(LEAF + NEXT_LEAF, SEGMENT, b"cpc/segment/1/data/" + STREAM)
+    by_hand = hkdf_by_hand(LEAF + NEXT_LEAF, bytes(32), b"cpc/slot/1/" + STREAM)
+    assert by_hand == SLOT_KEY
+    secret = hkdf_by_hand(by_hand, SEGMENT, b"cpc/segment/1/data")
     assert KEY.export() == secret
     nonce = hmac.digest(secret, b"cpc/segment/1/nonce\x01", "sha256")[:7]
     assert KEY.nonce(0x01020304, True) == nonce + b"\x01\x02\x03\x04\x01"
@@ -100,10 +104,10 @@ def test_the_keys_of_a_segment_are_what_the_definition_says() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        segment_key(NEXT_LEAF, NEXT_LEAF, STREAM, SEGMENT),
-        segment_key(LEAF, LEAF, STREAM, SEGMENT),
-        segment_key(LEAF, NEXT_LEAF, bytes(32), SEGMENT),
-        segment_key(LEAF, NEXT_LEAF, STREAM, bytes(16)),
+        segment_key(slot_key(NEXT_LEAF, NEXT_LEAF, STREAM), SEGMENT),
+        segment_key(slot_key(LEAF, LEAF, STREAM), SEGMENT),
+        segment_key(slot_key(LEAF, NEXT_LEAF, bytes(32)), SEGMENT),
+        segment_key(SLOT_KEY, bytes(16)),
     ],
 )
 def test_a_key_depends_on_both_leaves_the_stream_and_the_segment(changed: SegmentKey) -> None:
@@ -112,9 +116,17 @@ def test_a_key_depends_on_both_leaves_the_stream_and_the_segment(changed: Segmen
         opened(sealed.chunks[0], 0, sealed.chunk_ids[0], changed)
 
 
-@pytest.mark.parametrize("at", range(4))
-def test_a_key_part_of_the_wrong_length_is_refused(at: int) -> None:
-    parts = [LEAF, NEXT_LEAF, STREAM, SEGMENT]
+@pytest.mark.parametrize("at", range(3))
+def test_a_part_of_a_slot_key_of_the_wrong_length_is_refused(at: int) -> None:
+    parts = [LEAF, NEXT_LEAF, STREAM]
+    parts[at] += b"x"
+    with pytest.raises(SizeRefused):
+        slot_key(*parts)
+
+
+@pytest.mark.parametrize("at", range(2))
+def test_a_part_of_a_segment_key_of_the_wrong_length_is_refused(at: int) -> None:
+    parts = [SLOT_KEY, SEGMENT]
     parts[at] += b"x"
     with pytest.raises(SizeRefused):
         segment_key(*parts)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.crypto.errors import SizeRefused, SlotRefused, StreamRefused
 from gateway.crypto.key_tree import KeyTree
-from gateway.crypto.seal import segment_key
+from gateway.crypto.seal import segment_key, slot_key
 from gateway.crypto.slot import SLOT_MAX
 from gateway.crypto.stream import NAME_SIZE_MAX, StreamKeys, stream_id, stream_root
 from puf import cbor
@@ -58,8 +58,9 @@ def test_owner_name_and_slot_length_each_make_another_stream() -> None:
 def test_the_owner_has_the_key_of_every_slot(slot: int, segment_id: bytes) -> None:
     keys = StreamKeys(ROOT, OWNER, "can0", 60_000)
     tree = KeyTree(stream_root(ROOT, keys.stream_id))
-    want = segment_key(tree.leaf(slot), tree.leaf(slot + 1), keys.stream_id, segment_id)
-    assert keys.segment_key(slot, segment_id).export() == want.export()
+    want = slot_key(tree.leaf(slot), tree.leaf(slot + 1), keys.stream_id)
+    assert keys.slot_key(slot) == want
+    assert keys.segment_key(slot, segment_id).export() == segment_key(want, segment_id).export()
 
 
 @pytest.mark.parametrize("slot", [-1, SLOT_MAX + 1])
