@@ -184,9 +184,10 @@ def test_damage_is_named_and_the_rest_exported(
 # -------------------------------------------------------- terminals and pipes
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(car_config: Path) -> None:
+@pytest.mark.parametrize("name", ["read", "export"])
+def test_a_reader_that_goes_away_ends_the_command_quietly(car_config: Path, name: str) -> None:
     with subprocess.Popen(
-        command("read", "-c", car_config), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(name, "-c", car_config), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -208,7 +209,7 @@ def test_an_output_that_is_full_is_told(car_config: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_a_terminal_that_knows_only_ascii_gets_ascii(tmp_path: Path) -> None:
+def test_a_terminal_that_knows_only_ascii_gets_ascii(car_config: Path, tmp_path: Path) -> None:
     trace = tmp_path / "Grüße.log"
     trace.write_text("(1.0) can0 123#00\nkaputt ü\n")
     dbc = tmp_path / "ü.dbc"
@@ -217,8 +218,13 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii(tmp_path: Path) -> None:
         'VAL_ 291 S 0 "groß" ;\n'
     )
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    for options in ((), ("--json",)):
-        done = finished("inspect", trace, "--dbc", dbc, *options, env=environment)
+    file = tmp_path / "Fahrt über Land.csv"
+    for arguments in (
+        ("inspect", trace, "--dbc", dbc),
+        ("inspect", trace, "--dbc", dbc, "--json"),
+        ("export", "-c", car_config, "--to", "start+1s", "--format", "csv", "-o", file),
+    ):
+        done = finished(*arguments, env=environment)
         assert done.returncode == EXIT_OK, done.stderr
         assert done.stdout.isascii()
         assert b"Traceback" not in done.stderr
