@@ -25,11 +25,6 @@ from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
 from gateway.sensors.source import Batch, Clock, Gap, Source, SourceUnavailable, SourceUrl
 
-OPTIONS = (
-    *("ca", "cert", "client_id", "expiry_ms", "keepalive_ms", "key", "password_file", "payload"),
-    *("qos", "queue", "share", "tls_min", "username", "v", "wait"),
-)
-"""Options of both schemes."""
 BATCH_MESSAGES = 500
 GATHER_MS = 5
 """Messages that come while nothing else does for so long make one batch: a disk syncs once for all of them.

@@ -44,7 +44,7 @@ def _late(module: str, function: str) -> Callable[[SourceUrl, str, Clock], Sourc
 _CAN_BUS = _late("can_bus", "open_can_bus")
 _MQTT = _late("mqtt_source", "open_mqtt")
 _MQTT_OPTIONS = (
-    *("ca", "cert", "client_id", "expiry_ms", "group", "keepalive_ms", "key", "password_file", "payload"),
+    *("ca", "cert", "client_id", "expiry_ms", "keepalive_ms", "key", "password_file", "payload"),
     *("qos", "queue", "share", "tls_min", "username", "v", "wait"),
 )
 _MQTT_FILES = ("ca", "cert", "key", "password_file")

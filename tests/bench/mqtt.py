@@ -35,8 +35,6 @@ from gateway.crypto.key_file import load_gateway_key
 from gateway.sensors.mqtt_broker import Broker
 from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
-from gateway.sensors.mqtt_source import OPTIONS, open_mqtt
-from gateway.sensors.schemes import SCHEMES, Scheme
 from gateway.site import open_as_owner
 from tests.bench.measure import FULL, Lap, Row, Stopwatch, compare
 from tests.gateway.mqtt_broker import TestBroker
@@ -98,21 +96,15 @@ def bench_mqtt(size: str) -> list[Row]:
 
 def lap(node: NodeProcess, port: int, version: str, count: int) -> Lap:
     """A new gateway takes in `count` messages and sends them on."""
-    scheme = SCHEMES.get("mqtt")
-    SCHEMES["mqtt"] = scheme or Scheme(open_mqtt, "mqtt://127.0.0.1/a", OPTIONS)
-    try:
-        with tempfile.TemporaryDirectory(prefix="cpc-bench-") as name:
-            site = Path(name)
-            text = CONFIG.format(node_url=node.url, port=port, version=version)
-            make_site(site, text, node.genesis, False)
-            cpu_us, sent_digest = asyncio.run(_run_site(site, port, count))
-            digest = _stored_digest(site, count)
-            if sent_digest != digest:
-                raise RuntimeError("what was sent on is not what was stored")
-            return Lap(cpu_us, count, digest)
-    finally:
-        if scheme is None:
-            del SCHEMES["mqtt"]
+    with tempfile.TemporaryDirectory(prefix="cpc-bench-") as name:
+        site = Path(name)
+        text = CONFIG.format(node_url=node.url, port=port, version=version)
+        make_site(site, text, node.genesis, False)
+        cpu_us, sent_digest = asyncio.run(_run_site(site, port, count))
+        digest = _stored_digest(site, count)
+        if sent_digest != digest:
+            raise RuntimeError("what was sent on is not what was stored")
+        return Lap(cpu_us, count, digest)
 
 
 async def _run_site(site: Path, port: int, count: int) -> tuple[float, str]:
