@@ -410,7 +410,7 @@ def test_a_day_without_a_broker(
         tap = site.pipeline.tap
         assert isinstance(tap, StreamTap)
         count = 0
-        # Twenty records every four minutes.  Attempts to connect are real, and end at once; so some are let out.
+        # Twenty records every four minutes.  Attempts to connect are real and end at once: some are let out.
         for _ in range(360):
             site.accept(can_batch(20, time.clock.now_ns()))
             count += 20
