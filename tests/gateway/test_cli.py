@@ -1,14 +1,17 @@
 """The command line as a user types it: a chain, a gateway, its records, their proofs, and wrong input."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 import pytest
 
+from gateway import cli_gateway
 from gateway.cli import main
-from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
+from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE, UsageError
 from gateway.crypto.key_file import create_gateway_key, load_gateway_key
+from gateway.errors import GatewayBusy
 from puf.did import did_key
 from puf.ed25519 import SigningKey
 from tests.gateway.commands import LINKS, RATE_HZ, SECONDS, Cpc, line_with, started
@@ -247,6 +250,43 @@ def test_wrong_input_says_what_to_do(
     cpc(*(places.get(argument, argument) for argument in arguments), exit_code=exit_code)
     assert says in cpc.err
     assert not (tmp_path / "new").exists()
+
+
+def raising(error: BaseException) -> Callable[[object], int]:
+    def run(args: object) -> int:
+        raise error
+
+    return run
+
+
+def test_errors_of_several_tasks_are_told_by_the_first(cpc: Cpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = ExceptionGroup("inner", [UsageError("the first"), GatewayBusy("the second")])
+    monkeypatch.setattr(cli_gateway, "run_status", raising(ExceptionGroup("outer", [inner])))
+    cpc("status", exit_code=EXIT_USAGE)
+    assert cpc.err == "cpc status: the first\n"
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [ZeroDivisionError(), ExceptionGroup("tasks", [GatewayBusy("it runs"), ZeroDivisionError()])],
+    ids=["alone", "beside an error"],
+)
+def test_a_bug_is_never_taken_for_an_error(monkeypatch: pytest.MonkeyPatch, bug: Exception) -> None:
+    monkeypatch.setattr(cli_gateway, "run_status", raising(bug))
+    with pytest.raises(type(bug)) as caught:
+        main(["status"])
+    assert caught.value is bug
+
+
+def test_an_error_of_the_system_is_a_message_unless_somebody_debugs(
+    cpc: Cpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_gateway, "run_status", raising(OSError(5, "Input/output error")))
+    (error,) = cpc.lines("status", exit_code=EXIT_FAILED)
+    assert error == {"error": "OSError", "message": "[Errno 5] Input/output error"}
+    monkeypatch.setenv("CPC_DEBUG", "1")
+    with pytest.raises(OSError, match="Input/output error"):
+        main(["status"])
 
 
 def test_every_command_shows_examples_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:

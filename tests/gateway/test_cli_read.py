@@ -197,6 +197,20 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(car_config: Path, name
     assert process.returncode == EXIT_FAILED
 
 
+def test_a_reader_that_never_was_there_is_no_crash_at_the_end(car_config: Path) -> None:
+    with subprocess.Popen(
+        command("export", "-c", car_config, "--to", "start+50ms"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # Before so few records leave its buffer, which they do at the very end.
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == EXIT_FAILED
+
+
 def test_an_output_that_is_full_is_told(car_config: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = finished("export", "-c", car_config, stdout=full)
