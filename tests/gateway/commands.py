@@ -53,6 +53,15 @@ class Cpc:
         return [json.loads(line) for line in self(*arguments, "--json", exit_code=exit_code).splitlines()]
 
 
+def users() -> dict[str, str]:
+    """The environment of somebody who only uses the program: its output is buffered, for one."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name == "PYTHONPATH" or not name.startswith("PYTHON")
+    }
+
+
 def command(*arguments: object) -> list[str | bytes]:
     """What starts `cpc` in a process of its own."""
     return [sys.executable, "-m", "gateway", *(os.fsencode(str(argument)) for argument in arguments)]
@@ -62,7 +71,7 @@ def command(*arguments: object) -> list[str | bytes]:
 def started(*arguments: object, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A command in a process of its own, its outputs piped; ended if it does not end by itself."""
     with subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=users()
     ) as process:
         try:
             yield process
@@ -72,7 +81,7 @@ def started(*arguments: object, cwd: Path | None = None) -> Iterator[subprocess.
 
 def finished(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """A command in a process of its own, which has ended."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": users()} | options
     run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
     return run(command(*arguments), check=False, timeout=60, **options)
 

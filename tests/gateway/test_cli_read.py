@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from gateway import cli_read
 from gateway.cli_output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_PROVEN, EXIT_OK, EXIT_USAGE
-from tests.gateway.commands import Cpc, command, finished
+from tests.gateway.commands import Cpc, command, finished, users
 
 NS_PER_S = 10**9
 
@@ -187,7 +186,7 @@ def test_damage_is_named_and_the_rest_exported(
 @pytest.mark.parametrize("name", ["read", "export"])
 def test_a_reader_that_goes_away_ends_the_command_quietly(car_config: Path, name: str) -> None:
     with subprocess.Popen(
-        command(name, "-c", car_config), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(name, "-c", car_config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=users()
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -202,6 +201,7 @@ def test_a_reader_that_never_was_there_is_no_crash_at_the_end(car_config: Path) 
         command("export", "-c", car_config, "--to", "start+50ms"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=users(),
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -231,7 +231,7 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii(car_config: Path, tmp_path:
         'VERSION ""\n\nBU_: A\n\nBO_ 291 M: 8 A\n SG_ S : 0|8@1+ (1,0) [0|255] "°" A\n\n'
         'VAL_ 291 S 0 "groß" ;\n'
     )
-    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    environment = users() | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     file = tmp_path / "Fahrt über Land.csv"
     for arguments in (
         ("inspect", trace, "--dbc", dbc),

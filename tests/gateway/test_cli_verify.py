@@ -198,8 +198,8 @@ def chunk_changed(car_config: Path, seq: int, change: Callable[[bytes], bytes | 
 
 
 def test_a_chunk_that_is_gone_fails_its_link(cpc: Cpc, car_config: Path, trip: Path) -> None:
-    with chunk_changed(car_config, 42, lambda body: None) as chunk_id:
-        (proof,) = cpc.lines("verify", "-c", car_config, "can0/1/42", exit_code=EXIT_NOT_PROVEN)
+    with chunk_changed(car_config, 400, lambda body: None) as chunk_id:
+        (proof,) = cpc.lines("verify", "-c", car_config, "can0/1/400", exit_code=EXIT_NOT_PROVEN)
         assert proof["is_proven"] is False
         assert proof["links"] == [
             {
@@ -229,7 +229,7 @@ def test_a_damaged_block_is_looked_at_once_for_all_its_records(
     says: str,
 ) -> None:
     collected = count_calls(monkeypatch)
-    with chunk_changed(car_config, 42, change):
+    with chunk_changed(car_config, 400, change):
         found = failures(cpc, car_config, trip)
     assert all(says in failure["failure"] for failure in found)
     assert len(found) > 100

@@ -13,7 +13,7 @@ from gateway.cli_output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAG
 from gateway.demo import flip_bit
 from gateway.store import LocalStore
 from puf.hkdf import sha256
-from tests.gateway.commands import LINKS, Cpc, command, finished, line_with, started
+from tests.gateway.commands import LINKS, Cpc, command, finished, line_with, started, users
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "can"
 HEADINGS = [
@@ -78,7 +78,7 @@ def in_a_terminal(*arguments: object) -> tuple[int, str]:
         stdin=follower,
         stdout=follower,
         stderr=follower,
-        env=os.environ | {"COLUMNS": "100"},
+        env=users() | {"COLUMNS": "100"},
     ) as process:
         os.close(follower)
         out = b""
