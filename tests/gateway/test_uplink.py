@@ -205,7 +205,9 @@ def test_a_broker_that_is_cut_off_gets_everything_once_by_key(tmp_path: Path) ->
                     sent = site.uplink.stats.sent
                     await site.uplink.settle()
                     await until(lambda: site.uplink.stats.sent > sent)  # noqa: B023 - called at once
+                    connections = site.uplink.stats.connections
                     broker.drop_all()
+                    await until(lambda: site.uplink.stats.connections > connections)  # noqa: B023 - as above
             await until(lambda: complete(broker, 600))
             await site.uplink.settle()
             await site.uplink.wait_idle()

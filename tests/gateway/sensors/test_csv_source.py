@@ -306,4 +306,5 @@ def test_no_row_is_too_large_for_a_record(
     for value in drained(opened(path, delimiter="semicolon")).values:
         assert len(cbor.encode(value)) <= SAMPLE_SIZE_MAX
         if value.get("flaw") == "too many cells for one record":
-            assert value["raw"] == row
+            # As bytes, where its encoding is broken.
+            assert value["raw"] in (row, row.encode("utf-8", "surrogateescape"))
