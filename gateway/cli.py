@@ -17,7 +17,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from chain_node.errors import ChainError
-from gateway import cli_gateway, cli_node, cli_obd, cli_proof, cli_read, cli_verify, demo
+from gateway import cli_gateway, cli_node, cli_obd, cli_proof, cli_read, cli_remote, cli_verify, demo
 from gateway.cli_output import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--version", action="version", version=f"cpc {version('cpchain-edge')}")
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_node):
+    for module in (demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote, cli_node):
         module.add(subcommands)
     return main_parser
 
