@@ -189,6 +189,6 @@ def test_real_traces(scratch: Path, trace: str, dbc: str | None) -> None:
     if not SHARED.is_dir():
         pytest.skip("real traces are not here: ../shared/data/can")
     options = () if dbc is None else ("--dbc", SHARED / dbc)
-    done = finished("demo", "--seconds", "2", "--trace", SHARED / trace, *options)
+    done = finished("demo", "--seconds", "1", "--trace", SHARED / trace, *options)
     assert done.returncode == EXIT_OK, done.stderr
     assert_everything_held(done.stdout.decode())
