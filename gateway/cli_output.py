@@ -149,7 +149,8 @@ class Output:
         """Something that could not be done, while the rest could; for machines as an error is."""
         if self.is_json:
             self.value({"error": name, "message": message})
-        self.note(message)
+        else:
+            self.note(message)
 
     @staticmethod
     def note(text: str) -> None:

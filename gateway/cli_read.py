@@ -46,6 +46,8 @@ from puf.did import did_key
 EVER_NS = (-(1 << 63), 1 << 63)
 """Every moment that a record can have lies between."""
 RELATIVE = ("start", "end")
+PROBLEMS_SHOWN_MAX = 20
+"""Problems of a read that a person is shown."""
 TAIL_POLL_MS = 200
 TAIL_WAIT_MS = 10_000
 """How long a gateway that has never run is waited for."""
@@ -368,8 +370,10 @@ def refuse_existing(path: Path) -> None:
 def _finish(output: Output, report: ReadReport) -> int:
     if report.not_granted_count:
         output.note(f"{report.not_granted_count} records of this time lie in segments that were not granted")
-    for problem in report.problems:
+    for problem in report.problems if output.is_json else report.problems[:PROBLEMS_SHOWN_MAX]:
         output.problem("NotRead", f"not read: {problem}")
+    if not output.is_json and len(report.problems) > PROBLEMS_SHOWN_MAX:
+        output.note(f"not read: {len(report.problems) - PROBLEMS_SHOWN_MAX} more; --json names them all")
     return EXIT_NOT_PROVEN if report.problems else EXIT_OK
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from gateway import cli_read
 from gateway.cli_output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NOT_PROVEN, EXIT_OK, EXIT_USAGE
-from tests.gateway.commands import Cpc, command, finished, users
+from tests.gateway.commands import SECONDS, Cpc, command, finished, users
 
 NS_PER_S = 10**9
 
@@ -178,6 +179,24 @@ def test_damage_is_named_and_the_rest_exported(
             "INSERT INTO chunk (chunk_id, size, body) VALUES (?, ?, ?)", (chunk_id, len(body), body)
         )
         database.close()
+
+
+def test_much_damage_is_summed_up_for_people_and_listed_for_machines(
+    cpc: Cpc, car_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(car_config.parent, folder)
+    database = apsw.Connection(str(folder / "store" / "store.db"))
+    database.execute("UPDATE chunk SET body = zeroblob(9) WHERE substr(body, 1, 1) = x'88'")
+    database.close()
+    monkeypatch.setattr(cli_read, "PROBLEMS_SHOWN_MAX", 5)
+    problems = cpc.lines("read", "-c", folder / "gateway.toml", exit_code=EXIT_NOT_PROVEN)
+    assert len(problems) >= SECONDS
+    assert {problem["error"] for problem in problems} == {"NotRead"}
+    cpc("read", "-c", folder / "gateway.toml", exit_code=EXIT_NOT_PROVEN)
+    *shown, rest = cpc.err.splitlines()
+    assert len(shown) == 5
+    assert rest == f"not read: {len(problems) - 5} more; --json names them all"
 
 
 # -------------------------------------------------------- terminals and pipes
