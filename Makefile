@@ -78,7 +78,8 @@ bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.bench.obd_peer
 	.venv/bin/python -m tests.bench.ble_peer
-	.venv/bin/python -m tests.bench obd-query ble-advert
+	.venv/bin/python -m tests.bench.mqtt_peer
+	.venv/bin/python -m tests.bench obd-query ble-advert mqtt-both-ways
 
 .PHONY: crash
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
