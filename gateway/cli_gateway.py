@@ -34,6 +34,7 @@ from gateway.store import LocalStore
 from puf.did import did_key
 
 CONFIG_NAME = "gateway.toml"
+PROGRESS_PERIOD_MS = 500
 GENESIS_NAME = "genesis.cbor"
 KEY_NAME = "gateway.key"
 NODE_WAIT_MS = 10_000
@@ -224,6 +225,16 @@ async def _genesis(args: Namespace, output: Output) -> Genesis:
             await asyncio.sleep(NODE_RETRY_MS / 1000)
 
 
+async def _show_progress(app: GatewayApp, output: Output) -> None:
+    """How far sources that have an end are; of live ones there is nothing to show."""
+    with output.progress("reading") as progress:
+        while True:
+            await asyncio.sleep(PROGRESS_PERIOD_MS / 1000)
+            sources = [stream.source.progress() for stream in app.streams]
+            if any(total for _, total in sources):
+                progress(sum(done for done, total in sources if total), sum(total for _, total in sources))
+
+
 async def run_run(args: Namespace) -> int:
     """`cpc run`."""
     output = Output(args)
@@ -236,7 +247,12 @@ async def run_run(args: Namespace) -> int:
         output.line(f"gateway {config.gateway.name}  {did_key(key.identity.public)}")
         for stream in app.streams:
             output.line(f"stream {stream.config.name} from {stream.config.source}")
-        await app.run(args.anchor_timeout_ms)
+        shown = asyncio.create_task(_show_progress(app, output))
+        try:
+            await app.run(args.anchor_timeout_ms)
+        finally:
+            shown.cancel()
+            await asyncio.wait([shown])
         counts = await app.in_spool_thread(app.spool.counts)
         summary: dict[str, Any] = {
             "anchored_uploads": app.uploader.anchored_count,
