@@ -148,15 +148,8 @@ class BleSource(Source):
             closing.set()
         task = asyncio.ensure_future(self._run(queue, closing))
         try:
-            while True:
-                await queue.wait_for_batch(self._clock, BATCH_MS)
-                batch = queue.take()
-                if batch is None:
-                    # A bug in the task must reach whoever reads.
-                    await task
-                    return
-                if batch.values or batch.gaps:
-                    yield batch
+            async for batch in queue.batches(self._clock, BATCH_MS, task):
+                yield batch
         finally:
             await self.close()
             await asyncio.gather(task, return_exceptions=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
 from gateway.sensors.source import Batch, Clock, Gap, SourceStats
@@ -83,6 +83,18 @@ class ReadingQueue:
         while not self._values and not self._gaps and not self._is_ended:
             self._news.clear()
             await self._news.wait()
+
+    async def batches(self, clock: Clock, batch_ms: int, filler: Awaitable[object]) -> AsyncIterator[Batch]:
+        """Batches until the queue is ended.  filler: the task that fills it; raises what that has raised."""
+        while True:
+            await self.wait_for_batch(clock, batch_ms)
+            batch = self.take()
+            if batch is None:
+                # A bug in the task must reach whoever reads.
+                await filler
+                return
+            if batch.values or batch.gaps:
+                yield batch
 
     async def wait_for_batch(self, clock: Clock, wait_ms: int) -> None:
         """Returns when there is something to take, and either so much later or when a whole batch waits."""

@@ -101,15 +101,8 @@ class SerialSource(Source):
             self._closing.set()
         task = asyncio.ensure_future(self._run(queue, self._closing))
         try:
-            while True:
-                await queue.wait_for_batch(self._clock, BATCH_MS)
-                batch = queue.take()
-                if batch is None:
-                    # A bug in the task must reach whoever reads.
-                    await task
-                    return
-                if batch.values or batch.gaps:
-                    yield batch
+            async for batch in queue.batches(self._clock, BATCH_MS, task):
+                yield batch
         finally:
             await self.close()
             if not task.done():
