@@ -11,8 +11,10 @@ there because such a root alone does not fix how many leaves it has, and so not 
 parent of block 1.
 
 A vote is a COSE_Sign1 of type "cpc/vote".  A certificate carries only the 64-byte signatures of the
-COMMIT votes of `quorum.size(n)` or more distinct validators, in the order of their indexes; who
-checks it builds what each of them must have signed.
+votes of one phase of `quorum.size(n)` or more distinct validators, in the order of their indexes; who
+checks it builds what each of them must have signed.  The phase is not in its bytes but in what was
+signed: a C-certificate (COMMIT) makes a block final, a P-certificate (PREPARE) locks validators on it,
+and neither passes for the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,8 @@ from hashlib import sha256
 from chain_node import quorum
 from chain_node.errors import CertificateError, Refused, WireError
 from chain_node.fields import (
+    HASH_SIZE,
+    INT_MAX,
     KEY_SIZE,
     SIGNATURE_SIZE,
     Fields,
@@ -33,7 +37,7 @@ from chain_node.fields import (
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
 from puf import cbor, cose, merkle_tree
 from puf.ed25519 import SigningKey, verify
-from puf.errors import DecodeError, SignatureError
+from puf.errors import DecodeError
 
 VOTE_TYP = "cpc/vote"
 HEADER_VERSION = 1
@@ -172,10 +176,30 @@ class Block:
 
 
 class Phase(IntEnum):
-    """The two votes of a round."""
+    """What a signed word in a round is.  Certificates are made of PREPARE and COMMIT only."""
 
+    PROPOSE = 0
+    """The proposer's seal on its block, in round 0: not a validator's vote at all."""
     PREPARE = 1
+    """This block is licit, and I prepare no other one in this round."""
     COMMIT = 2
+    """I know a P-certificate for this block in this round."""
+    ROUND = 3
+    """I have entered this round; the hash is of the highest P-certificate I show, or NO_BLOCK."""
+    COORDINATE = 4
+    """The coordinator's word for what a round should prepare."""
+
+
+NO_BLOCK = bytes(HASH_SIZE)
+"""The block hash in a ROUND of a validator that knows no P-certificate."""
+CERTIFIED_PHASES = (Phase.PREPARE, Phase.COMMIT)
+_ROUNDS = {Phase.PROPOSE: (0, 0), Phase.ROUND: (1, INT_MAX), Phase.COORDINATE: (1, INT_MAX)}
+"""First and last round in which a phase exists; the others exist in all."""
+
+
+def form(round_: int, phase: Phase) -> str:
+    """Which form a vote has, in the words of the protocol: "PREPARE", "IMPEACH PREPARE" from round 1 on."""
+    return f"IMPEACH {phase.name}" if round_ and phase in CERTIFIED_PHASES else phase.name
 
 
 def vote_payload(chain_id: bytes, height: int, round_: int, phase: Phase, block_hash: bytes) -> bytes:
@@ -185,10 +209,13 @@ def vote_payload(chain_id: bytes, height: int, round_: int, phase: Phase, block_
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One validator's word for one block in one round and phase.  Made by `sign` or `decode`."""
+    """One validator's word for one block in one round and phase; with PROPOSE, the proposer's.
+
+    Made by `sign` or `decode`, or by `read`, whose maker still has to ask `is_genuine`.
+    """
 
     voter: bytes
-    """The validator's public key."""
+    """The public key of whoever signed."""
     chain_id: bytes
     height: int
     round: int
@@ -210,42 +237,57 @@ class Vote:
         data = cose.sign1(VOTE_TYP, vote_payload(chain_id, height, round_, phase, block_hash), key)
         return cls(key.public, chain_id, height, round_, phase, block_hash, data)
 
+    @property
+    def form(self) -> str:
+        """Which form it has, in words: "COMMIT", "IMPEACH COMMIT", "ROUND" and so on."""
+        return form(self.round, self.phase)
+
     @classmethod
     def decode(cls, data: bytes) -> "Vote":
         """The vote that `data` is, its signature checked; whether the voter is a validator is not.
 
         Raises WireError.
         """
+        vote = cls.read(data)
+        if not vote.is_genuine():
+            raise WireError("vote", f"the signature on this {VOTE_TYP} is not that of key {vote.voter.hex()}")
+        return vote
+
+    @classmethod
+    def read(cls, data: bytes) -> "Vote":
+        """The vote that `data` has the form of.  Believe it only when it `is_genuine`.  Raises WireError."""
         try:
-            signed = cose.open1(data, VOTE_TYP, size_max=VOTE_SIZE_MAX)
-        except (DecodeError, SignatureError) as error:
+            parsed = cose.parse1(data, VOTE_TYP, size_max=VOTE_SIZE_MAX)
+        except DecodeError as error:
             raise WireError("vote", str(error)) from None
-        fields = Fields(read(signed.payload, "vote", VOTE_SIZE_MAX), "vote")
-        vote = cls(
-            voter=signed.kid,
-            chain_id=fields.blob(1, "chain id"),
-            height=fields.integer(2, "height", 1),
-            round=fields.integer(3, "round"),
-            phase=Phase(fields.integer(4, "phase", Phase.PREPARE, Phase.COMMIT)),
-            block_hash=fields.blob(5, "block hash"),
-            data=data,
-        )
+        fields = Fields(read(parsed.payload, "vote", VOTE_SIZE_MAX), "vote")
+        chain_id = fields.blob(1, "chain id")
+        height = fields.integer(2, "height", 1)
+        phase = Phase(fields.integer(4, "phase", Phase.PROPOSE, Phase.COORDINATE))
+        round_ = fields.integer(3, f"the round of a {phase.name}", *_ROUNDS.get(phase, ()))
+        vote = cls(parsed.kid, chain_id, height, round_, phase, fields.blob(5, "block hash"), data)
         fields.done()
         return vote
+
+    def is_genuine(self) -> bool:
+        """Whether the voter signed this.  Costs a signature check each time; remember the answer."""
+        payload = vote_payload(self.chain_id, self.height, self.round, self.phase, self.block_hash)
+        return verify(self.voter, cose.sig_structure(VOTE_TYP, self.voter, payload), self.signature)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Proof that a block is final.  CBOR map: 1 height, 2 round, 3 block hash, 4 [[index, signature]].
+    """Proof that a quorum cast one vote.  CBOR map: 1 height, 2 round, 3 block hash, 4 [[index, signature]].
 
-    `round` is that of the votes; it may be later than the header's, when a block is decided after all.
+    Of COMMIT votes, a C-certificate: the block is final.  Of PREPARE votes, a P-certificate.  `round` is
+    that of the votes; it may be later than the header's, when a block is decided after all.
     """
 
     height: int
     round: int
     block_hash: bytes
     signatures: tuple[tuple[int, bytes], ...]
-    """(index of the validator, its signature on its COMMIT vote), by rising index."""
+    """(index of the validator, its signature on its vote), by rising index."""
 
     def encode(self) -> bytes:
         """The certificate's bytes."""
@@ -270,14 +312,16 @@ class Certificate:
             signatures.append((index, check_blob(pair[1], what, "a signature", SIGNATURE_SIZE)))
         return cls(height, round_, block_hash, tuple(signatures))
 
-    def verify(self, chain_id: bytes, validators: Sequence[bytes]) -> None:
-        """Check that a quorum of distinct `validators`, and nobody else, committed this block on this chain.
+    def verify(self, chain_id: bytes, validators: Sequence[bytes], phase: Phase = Phase.COMMIT) -> None:
+        """Check that a quorum of distinct `validators`, and nobody else, cast this vote on this chain.
 
+        phase: COMMIT, whether the block is final; PREPARE, whether this is a P-certificate.
         Every signature must hold, also those beyond the quorum.  Raises CertificateError, which says
         which signature is wrong and whose it should be.
         """
+        assert phase in CERTIFIED_PHASES, "no other votes are counted"  # noqa: S101 - only a bug gets here
         previous = -1
-        payload = vote_payload(chain_id, self.height, self.round, Phase.COMMIT, self.block_hash)
+        payload = vote_payload(chain_id, self.height, self.round, phase, self.block_hash)
         for position, (index, signature) in enumerate(self.signatures, 1):
             if index == previous:
                 raise self._error(f"signature {position} is by validator {index}, who has signed already")
@@ -303,10 +347,14 @@ class Certificate:
 
 
 def certify(votes: Sequence[Vote], validators: Sequence[bytes]) -> Certificate:
-    """The certificate that these COMMIT votes for one block make.
+    """The certificate that these votes, all PREPARE or all COMMIT for one block in one round, make.
 
     Takes each validator's first vote; whether they suffice is `Certificate.verify`'s to say.
+    Raises ValueError when they are not votes for the same.
     """
-    by_index = {validators.index(vote.voter): vote.signature for vote in reversed(votes)}
     first = votes[0]
+    what = {(vote.height, vote.round, vote.phase, vote.block_hash) for vote in votes}
+    if len(what) > 1 or first.phase not in CERTIFIED_PHASES:
+        raise ValueError(f"a certificate is made of PREPARE or of COMMIT votes for one block, not of {what}")
+    by_index = {validators.index(vote.voter): vote.signature for vote in reversed(votes)}
     return Certificate(first.height, first.round, first.block_hash, tuple(sorted(by_index.items())))

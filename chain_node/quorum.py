@@ -10,6 +10,9 @@ For n = 3f + 1 that is 2f + 1.  For every n two quorums share at least 2(n - f) 
 validators, so one honest one, who does not sign two blocks: no two certificates contradict each
 other.  And n - f is the most that one may wait for when f stay silent: with 2f + 1 of n = 5 two
 quorums (3 and 3) would share a single validator, which may be the faulty one.
+
+A validator joins a higher round when `join_size(n)` = f + 1 others are there: one of them is honest, so
+faulty ones alone never drag anybody into a round.  It decides nothing: f + 1 are no quorum.
 """
 
 
@@ -21,3 +24,8 @@ def fault_count_max(validator_count: int) -> int:
 def size(validator_count: int) -> int:
     """How many distinct validators make a certificate."""
     return validator_count - fault_count_max(validator_count)
+
+
+def join_size(validator_count: int) -> int:
+    """How many distinct validators in higher rounds make a validator join them: one of them is honest."""
+    return fault_count_max(validator_count) + 1

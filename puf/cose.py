@@ -39,6 +39,13 @@ class Signed(namedtuple("Signed", ("kid", "typ", "payload"))):
     KIND = "signed"
 
 
+class Parsed(namedtuple("Parsed", ("kid", "typ", "payload", "message", "signature"))):
+    """A statement whose signature nobody has checked yet: `signature` should be `kid`'s on `message`."""
+
+    __slots__ = ()
+    KIND = "parsed"
+
+
 def _protected(typ: str, kid: bytes) -> bytes:
     header = cbor.encode({ALG: EDDSA, KID: kid, TYP: typ})
     if len(header) > HEADER_SIZE_MAX:
@@ -73,10 +80,21 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
 
     Raises DecodeError for anything but such a statement, SignatureError when the signature does not hold.
     """
-    message = cbor.decode(data, size_max)
-    if not isinstance(message, cbor.Tag) or message.number != COSE_SIGN1:
+    parsed = parse1(data, typ, external_aad, size_max)
+    if not verify(parsed.kid, parsed.message, parsed.signature):
+        raise SignatureError(f"the signature on this {typ} is not that of key {parsed.kid.hex()}")
+    return Signed(parsed.kid, typ, parsed.payload)
+
+
+def parse1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE_MAX) -> Parsed:
+    """The statement of kind `typ` that `data` has the form of, for who checks its signature later.
+
+    Raises DecodeError as `open1` does.
+    """
+    statement = cbor.decode(data, size_max)
+    if not isinstance(statement, cbor.Tag) or statement.number != COSE_SIGN1:
         raise DecodeError("not a COSE_Sign1 (tag 18)")
-    parts = message.value
+    parts = statement.value
     if not isinstance(parts, list) or len(parts) != 4:
         raise DecodeError("a COSE_Sign1 is an array of four")
     protected, unprotected, payload, signature = parts
@@ -91,9 +109,7 @@ def open1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZE
         raise DecodeError("the payload is not a byte string")
     if not isinstance(signature, bytes) or len(signature) != 64:
         raise DecodeError("an Ed25519 signature is 64 bytes")
-    if not verify(kid, _to_be_signed(protected, payload, external_aad), signature):
-        raise SignatureError(f"the signature on this {typ} is not that of key {kid.hex()}")
-    return Signed(kid, typ, payload)
+    return Parsed(kid, typ, payload, _to_be_signed(protected, payload, external_aad), signature)
 
 
 def _check_protected(data: bytes, typ: str) -> bytes:

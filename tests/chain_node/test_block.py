@@ -16,6 +16,7 @@ from chain_node.block import (
     Phase,
     Vote,
     certify,
+    form,
     list_root,
     validators_hash,
     vote_payload,
@@ -172,12 +173,54 @@ def test_a_vote_is_of_its_type_and_in_its_bounds() -> None:
     payload: Any = cbor.decode(vote_payload(HEADER.chain_id, 7, 0, Phase.COMMIT, HEADER.block_hash))
     for typ, fields, message in (
         ("cpc/tx", payload, "this is a statement of type 'cpc/tx'"),
-        ("cpc/vote", payload | {4: 3}, "phase is not from 1 to 2"),
+        ("cpc/vote", payload | {4: 5}, "phase is not from 0 to 4"),
+        ("cpc/vote", payload | {4: 0, 3: 1}, "the round of a PROPOSE is not from 0 to 0"),
+        ("cpc/vote", payload | {4: 3}, "the round of a ROUND is not from 1 to"),
+        ("cpc/vote", payload | {4: 4}, "the round of a COORDINATE is not from 1 to"),
         ("cpc/vote", payload | {2: 0}, "height is not from 1"),
         ("cpc/vote", payload | {6: 0}, "unknown fields"),
     ):
         with pytest.raises(WireError, match=message):
             Vote.decode(cose.sign1(typ, cbor.encode(fields), ALICE))
+
+
+def test_the_phases_have_their_numbers_for_ever_and_a_vote_says_its_form_in_words() -> None:
+    assert {phase.name: int(phase) for phase in Phase} == {
+        "PROPOSE": 0,
+        "PREPARE": 1,
+        "COMMIT": 2,
+        "ROUND": 3,
+        "COORDINATE": 4,
+    }
+    told = [
+        (0, Phase.PROPOSE, "PROPOSE"),
+        (0, Phase.PREPARE, "PREPARE"),
+        (0, Phase.COMMIT, "COMMIT"),
+        (1, Phase.PREPARE, "IMPEACH PREPARE"),
+        (7, Phase.COMMIT, "IMPEACH COMMIT"),
+        (2, Phase.ROUND, "ROUND"),
+        (2, Phase.COORDINATE, "COORDINATE"),
+    ]
+    for round_, phase, words in told:
+        vote = Vote.sign(ALICE, HEADER.chain_id, 7, round_, phase, HEADER.block_hash)
+        assert vote.form == form(round_, phase) == words
+        assert Vote.decode(vote.data) == vote
+
+
+def test_a_vote_can_be_read_first_and_checked_later() -> None:
+    vote = Vote.sign(ALICE, HEADER.chain_id, 7, 0, Phase.PREPARE, HEADER.block_hash)
+    assert vote.is_genuine()
+    assert Vote.read(vote.data) == vote
+    forged = vote.data[:-1] + bytes([vote.data[-1] ^ 1])
+    read = Vote.read(forged)
+    assert (read.voter, read.phase, read.data) == (ALICE.public, Phase.PREPARE, forged)
+    assert not read.is_genuine()
+    with pytest.raises(
+        WireError, match=f"the signature on this cpc/vote is not that of key {read.voter.hex()}"
+    ):
+        Vote.decode(forged)
+    in_another_phase = replace(vote, phase=Phase.COMMIT)
+    assert not in_another_phase.is_genuine()
 
 
 # Certificates: who signed what
@@ -195,6 +238,43 @@ def test_three_of_four_validators_make_a_certificate_whichever_they_are() -> Non
 def test_certify_takes_votes_in_any_order_and_each_validators_once() -> None:
     votes = sign_commits(GENESIS, BLOCK.header, VALIDATORS[:3])
     assert certify([votes[2], votes[0], votes[2], votes[1]], KEYS) == GOOD
+
+
+@pytest.mark.parametrize("phase", [Phase.PROPOSE, Phase.ROUND, Phase.COORDINATE])
+def test_votes_that_are_counted_nowhere_make_no_certificate(phase: Phase) -> None:
+    votes = [Vote.sign(each, GENESIS.chain_id, 1, 1, phase, HEADER.block_hash) for each in VALIDATORS]
+    with pytest.raises(ValueError, match="a certificate is made of PREPARE or of COMMIT votes for one block"):
+        certify(votes, KEYS)
+    signatures = tuple((index, vote.signature) for index, vote in enumerate(votes))
+    forged = Certificate(1, 1, HEADER.block_hash, signatures)
+    for counted in (Phase.PREPARE, Phase.COMMIT):
+        with pytest.raises(CertificateError, match="signature 1 is not by key"):
+            forged.verify(GENESIS.chain_id, KEYS, counted)
+
+
+def test_votes_for_different_things_make_no_certificate() -> None:
+    votes = sign_commits(GENESIS, BLOCK.header, VALIDATORS[:3])
+    others: list[dict[str, Any]] = [
+        {"block_hash": bytes(32)},
+        {"phase": Phase.PREPARE},
+        {"round": 1},
+        {"height": 2},
+    ]
+    for changes in others:
+        with pytest.raises(ValueError, match="votes for one block, not of"):
+            certify([*votes, replace(votes[0], **changes)], KEYS)
+
+
+def test_a_p_certificate_and_a_c_certificate_do_not_pass_for_each_other() -> None:
+    prepares = [
+        Vote.sign(each, GENESIS.chain_id, 1, 2, Phase.PREPARE, HEADER.block_hash) for each in VALIDATORS[1:]
+    ]
+    shown = Certificate.decode(certify(prepares, KEYS).encode())
+    shown.verify(GENESIS.chain_id, KEYS, Phase.PREPARE)
+    assert refusal(shown).startswith(f"signature 1 is not by key {KEYS[1].hex()}, validator 1")
+    GOOD.verify(GENESIS.chain_id, KEYS, Phase.COMMIT)
+    with pytest.raises(CertificateError, match="signature 1 is not by key"):
+        GOOD.verify(GENESIS.chain_id, KEYS, Phase.PREPARE)
 
 
 def refusal(certificate: Certificate) -> str:

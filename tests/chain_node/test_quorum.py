@@ -23,3 +23,12 @@ def test_any_two_quorums_share_an_honest_validator_and_f_silent_ones_do_not_stop
         assert count - fault_count >= size
         # One faulty validator more would break the one or the other.
         assert 3 * (fault_count + 1) + 1 > count
+
+
+def test_those_whom_a_validator_joins_are_never_all_faulty_and_quorums_and_honest_ones_suffice() -> None:
+    assert [quorum.join_size(count) for count in (1, 3, 4, 7, 10, 100)] == [1, 1, 2, 3, 4, 34]
+    for count in range(1, 101):
+        fault_count, join = quorum.fault_count_max(count), quorum.join_size(count)
+        assert join - fault_count == 1, "one of them is honest, and one fewer need not be"
+        assert join <= 2 * quorum.size(count) - count, "no more than two quorums share"
+        assert join <= count - fault_count, "the honest alone make everybody join"

@@ -53,6 +53,10 @@ def _statement(
 
 def test_the_wire_format_is_golden() -> None:
     assert cose.sign1("cpc/tx", b"hi", OTHER).hex() == GOLDEN
+    parsed = cose.parse1(bytes.fromhex(GOLDEN), "cpc/tx")
+    assert (parsed.kid, parsed.typ, parsed.payload) == (OTHER.public, "cpc/tx", b"hi")
+    assert parsed.message == cose.sig_structure("cpc/tx", OTHER.public, b"hi")
+    assert parsed.signature.hex() == GOLDEN[-128:]
     signed = cose.open1(bytes.fromhex(GOLDEN), "cpc/tx")
     assert (signed.kid, signed.typ, signed.payload) == (OTHER.public, "cpc/tx", b"hi")
 
