@@ -166,7 +166,8 @@ class GatewayApp:
     def _open_source(self, stream: StreamConfig, config: GatewayConfig) -> Source:
         if stream.source == AUDIT_SOURCE:
             return AuditSource(stream.name, self.clock)
-        return open_source(config.source_url(stream), name=stream.name, clock=self.clock)
+        url, overrun = config.source_url(stream), stream.overrun
+        return open_source(url, name=stream.name, clock=self.clock, overrun=overrun)
 
     def _tap(self, name: str, kind: str, stream_id: bytes) -> StreamTap | None:
         return None if self.uplink is None else self.uplink.tap(name, kind, stream_id)

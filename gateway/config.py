@@ -19,19 +19,36 @@ from typing import Any
 
 from gateway import config_values as values
 from gateway.config_lines import KeyPath, Position, key_positions
-from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
-from gateway.config_uplink import (
-    REMOTE_KEYS,
-    UPLINK_KEYS,
-    RemoteSection,
-    UplinkSection,
-    absolute_files,
-    contradictions,
-    stream_policy,
+from gateway.config_sections import (
+    SECTIONS,
+    STREAM_KEYS,
+    ChainSection,
+    GatewaySection,
+    SpoolSection,
+    StoreSection,
+    StreamConfig,
 )
+from gateway.config_units import UNIT_NAMES, same_in_another_unit, unit_of, whole_number
+from gateway.config_uplink import RemoteSection, UplinkSection, absolute_files, contradictions
 from gateway.crypto.slot import SLOT_MS_MIN
 from gateway.errors import GatewayError
-from gateway.sensors.schemes import resolved
+from gateway.sensors.schemes import overruns, resolved
+from gateway.sensors.source import BLOCK
+
+__all__ = [
+    "AUDIT_SOURCE",
+    "ChainSection",
+    "ConfigError",
+    "GatewayConfig",
+    "GatewaySection",
+    "Problem",
+    "SpoolSection",
+    "StoreSection",
+    "StreamConfig",
+    "UnknownStream",
+    "load",
+    "parse",
+]
 
 AUDIT_SOURCE = "audit:commands"
 """The source of the stream that tells of remote commands; see gateway.audit."""
@@ -41,79 +58,6 @@ SIZE_MAX = 1 << 20
 
 PROBLEMS_SHOWN_MAX = 20
 """Problems that the text of an error shows; all are in the error."""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySection:
-    """Who this gateway is."""
-
-    name: str = "gateway"
-    """How it calls itself in what it prints and in its anchors: 1 to 32 of a-z, 0-9, _ and -."""
-    key_file: str = "gateway.key"
-    """File of its signing key."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolSection:
-    """Where records wait until they are stored and anchored."""
-
-    path: str = "spool"
-    """Folder of the spool."""
-    size_max_mib: int = 1024
-    """Room it may take; beyond, ingest stops and says so."""
-    disk_free_min_mib: int = 64
-    """Room it leaves on the disk for everything else."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSection:
-    """Where sealed chunks are kept."""
-
-    path: str = "store"
-    """Folder of the store."""
-    file_size_min_kib: int = 64
-    """Chunks at least this large are files of their own; smaller ones lie in the index."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChainSection:
-    """The main chain that anchors go to."""
-
-    node_url: str = "http://127.0.0.1:7545"
-    """A node's JSON-RPC address.  It is not trusted: its certificates are checked."""
-    genesis: str = "genesis.cbor"
-    """File that names the chain and its first validators."""
-    fee_ucpc: int = 0
-    """What an anchor may cost; 0: the free quota first, then the chain's minimum."""
-    poll_ms: int = 500
-    """How often the node is asked for news."""
-    timeout_ms: int = 10_000
-    """How long one answer of the node may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamConfig:
-    """One stream: a source, and the three periods T, e and u of its records."""
-
-    name: str
-    """The stream's name, part of the name of each of its records."""
-    source: str
-    """The string that opens the source, as written."""
-    block_ms: int = 1_000
-    """T: records of this long form a block."""
-    segment_blocks: int = 5
-    """e: this many blocks share a key; grants are whole segments."""
-    upload_segments: int = 12
-    """u: this many segments are anchored at once."""
-    dbc: tuple[str, ...] = ()
-    """Files that say what the frames mean, as written."""
-    uplink: str = ""
-    """Loss policy of its part of the uplink's outbox, or off; empty: the policy of [uplink]."""
-
-    @property
-    def slot_ms(self) -> int:
-        """How long one key serves: T times e."""
-        return self.block_ms * self.segment_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,65 +167,6 @@ class UnknownStream(GatewayError):
         self.known = known
 
 
-_SECTIONS: dict[str, tuple[type, dict[str, values.Checker]]] = {
-    "gateway": (GatewaySection, {"name": values.name, "key_file": values.path}),
-    "spool": (
-        SpoolSection,
-        {
-            "path": values.path,
-            "size_max_mib": values.whole(
-                1, 1 << 24, "a spool needs room for one upload", "that is beyond 16 TiB", 1024
-            ),
-            "disk_free_min_mib": values.whole(
-                0, 1 << 24, "room cannot be less than none", "that is beyond 16 TiB", 64
-            ),
-        },
-    ),
-    "store": (
-        StoreSection,
-        {
-            "path": values.path,
-            "file_size_min_kib": values.whole(
-                1, 1 << 20, "each tiny chunk would be a file", "SQLite is slow with values beyond 1 GiB", 64
-            ),
-        },
-    ),
-    "chain": (
-        ChainSection,
-        {
-            "node_url": values.http_url,
-            "genesis": values.path,
-            "fee_ucpc": values.whole(
-                0, 10**15, "a fee cannot be negative", "that is more than all CPC there are", 0
-            ),
-            "poll_ms": values.whole(
-                10, 3_600_000, "the node would do nothing but answer", "proofs would come hours late", 500
-            ),
-            "timeout_ms": values.whole(
-                100, 600_000, "a healthy node may need that long", "a dead node would go unnoticed", 10_000
-            ),
-        },
-    ),
-    "uplink": (UplinkSection, UPLINK_KEYS),
-    "remote": (RemoteSection, REMOTE_KEYS),
-}
-_STREAM_KEYS: dict[str, values.Checker] = {
-    "name": values.name,
-    "source": values.source,
-    "block_ms": values.whole(
-        10, 3_600_000, "a block would hold hardly a record", "a power cut may cost a block", 1_000
-    ),
-    "segment_blocks": values.whole(
-        1, 3_600, "a segment has at least one block", "a grant would share too much at once", 5
-    ),
-    "upload_segments": values.whole(
-        1, 1_440, "an upload has at least one segment", "records would wait too long for their anchor", 12
-    ),
-    "dbc": values.paths,
-    "uplink": stream_policy,
-}
-
-
 def load(path: Path | str) -> GatewayConfig:
     """The configuration in the file at `path`.  Raises ConfigError with all that is wrong in it."""
     path = Path(path)
@@ -346,7 +231,7 @@ class _Reader:
     def config(self, data: dict[str, Any]) -> GatewayConfig:
         sections: dict[str, Any] = {}
         for key, value in data.items():
-            if key in _SECTIONS:
+            if key in SECTIONS:
                 sections[key] = self._section(key, value)
             elif key != "stream":
                 self._unknown_table(key, value)
@@ -367,7 +252,7 @@ class _Reader:
         return GatewayConfig(file=file, streams=tuple(made), **sections)
 
     def _section(self, section: str, table: Any) -> Any:
-        kind, checkers = _SECTIONS[section]
+        kind, checkers = SECTIONS[section]
         if not isinstance(table, dict):
             hint = f"write [{section}] on a line of its own, and its keys below"
             self._add((section,), section, f"{section} = {values.shown(table)} is not a table", hint)
@@ -394,7 +279,7 @@ class _Reader:
                 )
                 continue
             who = f"stream {values.shown(table['name'])}: " if "name" in table else f"stream {index + 1}: "
-            kept = self._table(at, who, table, _STREAM_KEYS)
+            kept = self._table(at, who, table, STREAM_KEYS)
             for key, example in (("name", '"can0"'), ("source", '"can:can0"')):
                 if key not in table:
                     self._add(at, key, f"{who}{key} is missing", f"write {key} = {example}")
@@ -403,11 +288,23 @@ class _Reader:
                     problem = f"{who}line {first_line[name]} has a stream of that name"
                     self._add((*at, "name"), "name", problem, "give each stream its own")
                 first_line.setdefault(name, self._where((*at, "name"))[0])
+            self._check_overrun(at, who, kept)
             # A period that was refused is not a period to reckon with.
             if all(key in kept for key in ("block_ms", "segment_blocks") if key in table):
                 self._check_slot(at, who, kept)
             streams.append(kept)
         return streams
+
+    def _check_overrun(self, at: KeyPath, who: str, kept: dict[str, Any]) -> None:
+        overrun = kept.get("overrun")
+        if not overrun or "source" not in kept or overrun in (allowed := overruns(kept["source"])):
+            return
+        if allowed == (BLOCK,):
+            why, hint = "its source waits, and loses nothing", "leave it out"
+        else:
+            why = "its source does not wait, so something must go when storing is slower"
+            hint = "write " + " or ".join(f'"{each}"' for each in allowed)
+        self._add((*at, "overrun"), "overrun", f'{who}overrun = "{overrun}", but {why}', hint)
 
     def _check_slot(self, at: KeyPath, who: str, kept: dict[str, Any]) -> None:
         given = {key: kept[key] for key in ("block_ms", "segment_blocks") if key in kept}
@@ -446,14 +343,14 @@ class _Reader:
         return kept
 
     def _unknown_table(self, key: str, value: Any) -> None:
-        known = [*_SECTIONS, "stream"]
-        homes = [section for section, (_, checkers) in _SECTIONS.items() if key in checkers]
+        known = [*SECTIONS, "stream"]
+        homes = [section for section, (_, checkers) in SECTIONS.items() if key in checkers]
         if homes and not isinstance(value, dict | list):
             hint = f"it belongs below [{homes[0]}]"
         elif near := difflib.get_close_matches(key[:64], known, n=1):
             hint = "do you mean " + ("[[stream]]" if near[0] == "stream" else f"[{near[0]}]") + "?"
         else:
-            hint = "there are " + ", ".join(f"[{section}]" for section in _SECTIONS) + " and [[stream]]"
+            hint = "there are " + ", ".join(f"[{section}]" for section in SECTIONS) + " and [[stream]]"
         self._add((key,), key, f"{values.key_shown(key)} is not known", hint)
 
     def _add(self, at: KeyPath, key: str, problem: str, hint: str) -> None:
@@ -475,7 +372,7 @@ def _meant(key: str, value: object, at: KeyPath, checkers: dict[str, values.Chec
         return f"say it in {UNIT_NAMES[unit]}: {right}" + (f" = {amount}" if amount is not None else "")
     if near := difflib.get_close_matches(key[:64], list(checkers), n=1):
         return f"do you mean {near[0]}?"
-    homes = [section for section, (_, keys) in _SECTIONS.items() if key in keys and section != at[0]]
-    if homes or (key in _STREAM_KEYS and at[0] != "stream"):
+    homes = [section for section, (_, keys) in SECTIONS.items() if key in keys and section != at[0]]
+    if homes or (key in STREAM_KEYS and at[0] != "stream"):
         return "it belongs below " + (f"[{homes[0]}]" if homes else "[[stream]]")
     return "known are " + ", ".join(checkers)

@@ -20,6 +20,8 @@ _TEMPLATE = """\
 name = {name}
 # The key that signs its anchors. Secret: who has this file can speak for this gateway. `cpc init` makes it.
 key_file = "gateway.key"
+# What it tells of itself: "debug", "info", "warning" or "error".
+log_level = "info"
 
 [spool]
 # Where records wait until they are stored and anchored. Once here, a power cut loses none of them.
@@ -116,6 +118,10 @@ name = {stream}
 #   "mqtt://host/topic/#"          messages of a broker; mqtts: with TLS; username=.., password_file=..
 #   "sim:car"                      a simulated car, for a first try
 source = {source}
+# When records come faster than they can be stored, and the source's queue (queue=.. in its string) is full:
+# "drop-newest" or "drop-oldest", and a gap record counts what went, or "block", and the source waits, which
+# MQTT can (but at qos=0), and files always do. Empty: MQTT and files wait, all others drop the newest.
+overrun = ""
 # What the frames mean: DBC files, for `cpc tail`, `cpc export` and whoever reads. Records stay raw.
 dbc = {dbc}
 # T: records of this long form one block, compressed and chained to the block before.

@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway import config_values as values
-from gateway.outbox import BLOCK, POLICIES
+from gateway.sensors.source import BLOCK, OVERRUNS
 from gateway.uplink_format import FIELDS, FORMATS, FRAMES, JSON, RAW, BadTopic, topic
 from puf.did import ED25519, parse_did_key
 from puf.errors import PufError
 
 OFF = "off"
-UPLINK_POLICIES = (*POLICIES, OFF)
+UPLINK_POLICIES = (*OVERRUNS, OFF)
 """What a stream may say: a loss policy, or that it does not leave at all."""
 MQTT_VERSIONS = ("5", "3.1.1")
 TLS_OLDEST = ("1.2", "1.3")
@@ -120,18 +120,6 @@ def broker_url(value: Any, key: str) -> str:
     return text
 
 
-def choice(allowed: tuple[str, ...]) -> values.Checker:
-    """One of these texts."""
-
-    def check(value: Any, key: str) -> str:
-        text = values.a_text(value, f'{key} = "{allowed[0]}"')
-        if text not in allowed:
-            raise values.Refused("is not known", "write one of " + ", ".join(f'"{each}"' for each in allowed))
-        return text
-
-    return check
-
-
 def plain_text(value: Any, key: str) -> str:
     """A short text; empty is one."""
     if value == "":
@@ -140,11 +128,6 @@ def plain_text(value: Any, key: str) -> str:
     if not text.isprintable() or len(text) > 200:
         raise values.Refused("is no short text", "write at most 200 printable characters")
     return text
-
-
-def optional_path(value: Any, key: str) -> str:
-    """A path; empty is none."""
-    return "" if value == "" else str(values.path(value, key))
 
 
 def topic_template(*fields: str) -> values.Checker:
@@ -185,19 +168,19 @@ def boolean(value: Any, key: str) -> bool:
 
 UPLINK_KEYS: dict[str, values.Checker] = {
     "url": broker_url,
-    "version": choice(MQTT_VERSIONS),
+    "version": values.choice(MQTT_VERSIONS),
     "client_id": plain_text,
     "username": plain_text,
-    "password_file": optional_path,
-    "ca_file": optional_path,
-    "cert_file": optional_path,
-    "key_file": optional_path,
-    "tls_min": choice(TLS_OLDEST),
+    "password_file": values.empty_or(values.path),
+    "ca_file": values.empty_or(values.path),
+    "cert_file": values.empty_or(values.path),
+    "key_file": values.empty_or(values.path),
+    "tls_min": values.choice(TLS_OLDEST),
     "topic": topic_template(*FIELDS),
     "state_topic": topic_template("gateway"),
-    "format": choice(FORMATS),
-    "frames": choice(FRAMES),
-    "policy": choice(POLICIES),
+    "format": values.choice(FORMATS),
+    "frames": values.choice(FRAMES),
+    "policy": values.choice(OVERRUNS),
     "stream_size_max_mib": values.whole(
         1, 1 << 20, "an outbox needs room for some messages", "that is beyond 1 TiB", 256
     ),
@@ -259,6 +242,5 @@ def contradictions(
         yield "remote", "audit_stream", problem, "give one of them another name"
 
 
-def stream_policy(value: Any, key: str) -> str:
-    """A loss policy, or off; empty: that of [uplink]."""
-    return "" if value == "" else str(choice(UPLINK_POLICIES)(value, key))
+stream_policy = values.empty_or(values.choice(UPLINK_POLICIES))
+"""A loss policy, or off; empty: that of [uplink]."""

@@ -147,3 +147,24 @@ def a_text(value: Any, example: str) -> str:
     if not value.strip():
         raise Refused("is empty", f"write {example}")
     return value
+
+
+def choice(allowed: tuple[str, ...]) -> Checker:
+    """One of these texts."""
+
+    def check(value: Any, key: str) -> str:
+        text = a_text(value, f'{key} = "{allowed[0]}"')
+        if text not in allowed:
+            raise Refused("is not known", "write one of " + ", ".join(f'"{each}"' for each in allowed))
+        return text
+
+    return check
+
+
+def empty_or(checker: Checker) -> Checker:
+    """What `checker` takes, or an empty text."""
+
+    def check(value: Any, key: str) -> Any:
+        return "" if value == "" else checker(value, key)
+
+    return check

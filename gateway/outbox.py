@@ -31,7 +31,7 @@ from nacl.exceptions import CryptoError
 from gateway.database import database_errors, open_database, transaction
 from gateway.disk import Disk
 from gateway.errors import GatewayError
-from gateway.sensors.source import Gap
+from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, Gap
 from puf import cbor
 from puf.hkdf import hkdf
 
@@ -51,11 +51,6 @@ CREATE TABLE loss (
     from_ns INTEGER NOT NULL, to_ns INTEGER NOT NULL, why TEXT NOT NULL);
 CREATE TABLE fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-BLOCK = "block"
-DROP_OLDEST = "drop-oldest"
-DROP_NEWEST = "drop-newest"
-POLICIES = (BLOCK, DROP_OLDEST, DROP_NEWEST)
-"""What becomes of a stream whose part of the outbox is full: ingest waits, or the oldest or newest go."""
 BODY_SIZE_MAX = 16 << 20
 ROW_BYTES = 200
 """What a message takes beside its body."""

@@ -60,7 +60,7 @@ class GattSource(Source):
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Batches until the source is closed."""
-        queue = ReadingQueue(self.stats, self._queue_readings)
+        queue = ReadingQueue(self.stats, self._queue_readings, self.overrun)
         closing = self._closing = asyncio.Event()
         if self._is_closed:
             closing.set()

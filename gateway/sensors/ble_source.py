@@ -9,7 +9,8 @@ properties, so `data` is put together from those, in a fixed order and without t
 that a device sends in turn are one to BlueZ, and it says the same things once when nothing has changed.
 
 A scanner that has gone silent, as adapters do, is noticed by a clock that never jumps; it is stopped and
-started, at the second time with the power of its adapter switched off and on, and the time between is a gap.
+started, at the second time with the power of its adapter switched off and on.  The time since it last said
+anything, up to when it scans again, is a gap.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PATIENCE_MAX = 10
 START_TIMEOUT_MS = 30_000
 BACK_OFF_MS = (1_000, 2_000, 5_000, 10_000, 30_000)
 """Waits between attempts to start a scanner; the last one for ever."""
+WAS_SILENT, SCANS_AGAIN = "was silent, and was started anew", "scans again"
+"""What the gap says that ends when the adapter scans again."""
 DUPLICATE_MS = 60_000
 """What was dropped as a duplicate comes again after so long."""
 DEVICES_MAX = 4_096
@@ -138,11 +141,13 @@ class BleSource(Source):
         """Monotonic: when the scanner last said anything."""
         self._heard_wall_ns = 0
         self._down_ns = 0
-        """Since when it has not been possible to scan; 0: it is."""
+        """Since when it has not scanned; 0: it does."""
+        self._down_why = ""
+        """What to say of that time when it scans again."""
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Batches until the source is closed."""
-        queue = ReadingQueue(self.stats, self._queue_readings)
+        queue = ReadingQueue(self.stats, self._queue_readings, self.overrun)
         closing = self._closing = asyncio.Event()
         if self._is_closed:
             closing.set()
@@ -170,9 +175,10 @@ class BleSource(Source):
                     await asyncio.wait_for(scanner.start(), START_TIMEOUT_MS / 1_000)
                 except self._errors as error:
                     await self._stop(scanner)
-                    if not self._down_ns:
-                        now_ns = self._down_ns = self._clock.now_ns()
+                    if self._down_why != SCANS_AGAIN:
+                        now_ns = self._clock.now_ns()
                         queue.lost(f"{self.label} cannot scan: {_say(error)}", 0, now_ns, now_ns)
+                        self._down_ns, self._down_why = self._down_ns or now_ns, SCANS_AGAIN
                     self.stats.note(f"starting {self.label}: {_say(error)}; look at: bluetoothctl show")
                     if attempt % len(BACK_OFF_MS) == len(BACK_OFF_MS) - 1:
                         await self._power_cycle()
@@ -181,7 +187,7 @@ class BleSource(Source):
                     continue
                 self._scans(queue)
                 attempt = 0
-                silences = await self._watch(queue, closing, silences)
+                silences = await self._watch(closing, silences)
                 await self._stop(scanner)
                 if silences > 1 and not closing.is_set():
                     # Stopping and starting has not helped.
@@ -210,10 +216,10 @@ class BleSource(Source):
     def _scans(self, queue: ReadingQueue) -> None:
         """The scanner works."""
         if self._down_ns:
-            queue.lost(f"{self.label} scans again", 0, self._down_ns, self._clock.now_ns())
-            self._down_ns = 0
+            queue.lost(f"{self.label} {self._down_why}", 0, self._down_ns, self._clock.now_ns())
+            self._down_ns, self._down_why = 0, ""
 
-    async def _watch(self, queue: ReadingQueue, closing: asyncio.Event, silences: int) -> int:
+    async def _watch(self, closing: asyncio.Event, silences: int) -> int:
         """Returns when the source is closed, or the scanner has been silent too long: how often in a row."""
         begin_ns = self._heard_ns = self._clock.monotonic_ns()
         self._heard_wall_ns = self._clock.now_ns()
@@ -222,12 +228,7 @@ class BleSource(Source):
         while not closing.is_set():
             left_ns = self._heard_ns + patience_ns - self._clock.monotonic_ns()
             if left_ns <= 0:
-                queue.lost(
-                    f"{self.label} was silent, and is started anew",
-                    0,
-                    self._heard_wall_ns,
-                    self._clock.now_ns(),
-                )
+                self._down_ns, self._down_why = self._heard_wall_ns, WAS_SILENT
                 return silences + 1 if self._heard_ns == begin_ns else 1
             # Rounded up, or the last look would come too early and again.
             await self._wait(closing, -(-left_ns // 1_000_000))

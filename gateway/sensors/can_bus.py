@@ -11,27 +11,27 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import can
 from can.interfaces.socketcan import SocketcanBus
 
+from gateway.sensors.backlog import Backlog
 from gateway.sensors.can_ports import DRAIN_MAX, Arrivals, Port, PythonCanPort, SocketcanPort
 from gateway.sensors.source import (
+    DROP_NEWEST,
     Batch,
     Clock,
-    Gap,
     Source,
     SourceStats,
     SourceUnavailable,
     SourceUrl,
 )
-from obd.can_frame import CanFrame
 
 QUEUE_FRAMES = 1 << 16
 """Frames that may wait for the pipeline: some 8 s of a full bus of 1 Mbit/s."""
+FULL = "our queue was full: storing is slower than the bus"
 BATCH_FRAMES = 500
 BATCH_MS = 50
 """A batch is closed after so many frames, or so long after its first."""
@@ -45,56 +45,53 @@ PortOpener = Callable[[], Port]
 
 
 class Bridge:
-    """Frames from one thread to one reader in an event loop, at most `frames_max` waiting.
+    """Frames from one thread to one reader in an event loop, at most `frames_max` waiting."""
 
-    When it is full the newest are dropped and counted: those before them are already promised."""
-
-    def __init__(self, stats: SourceStats, frames_max: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stats: SourceStats,
+        frames_max: int,
+        wake: Callable[[], None],
+        overrun: str = DROP_NEWEST,
+    ) -> None:
+        """overrun: which frames go when there is no room; see gateway.sensors.backlog."""
         self._stats = stats
-        self._frames_max = frames_max
         self._wake = wake
         """Called, in the thread, when something comes and the reader waits for it."""
         self._is_awaited = False
         self._lock = threading.Lock()
-        self._taken: deque[int] = deque()
-        self._frames: deque[CanFrame] = deque()
-        self._gaps: deque[tuple[int, Gap]] = deque()
-        self._accepted = 0
-        """Frames ever put in; gaps are placed by it."""
-        self._delivered = 0
+        self._backlog = Backlog(stats, frames_max, overrun, FULL)
         self._last_ns = 0
         self._is_ended = False
         self._error: BaseException | None = None
 
     def put(self, arrivals: Arrivals) -> None:
         """Frames and losses, in order."""
-        losses = iter(arrivals.losses)
-        loss = next(losses, None)
+        taken_ns, frames = arrivals.taken_ns, arrivals.frames
+        begin = 0
         with self._lock:
-            for index, (taken_ns, frame) in enumerate(zip(arrivals.taken_ns, arrivals.frames, strict=True)):
-                while loss is not None and loss.index <= index:
-                    self._count(loss.count, is_damage=loss.is_damage)
-                    self._gap(loss.reason, loss.count, self._last_ns or taken_ns, taken_ns)
-                    loss = next(losses, None)
-                if len(self._frames) < self._frames_max:
-                    self._taken.append(taken_ns)
-                    self._frames.append(frame)
-                    self._accepted += 1
+            for loss in arrivals.losses:
+                end = min(loss.index, len(frames))
+                if end > begin:
+                    self._backlog.put(taken_ns[begin:end], frames[begin:end])
+                    self._last_ns = taken_ns[end - 1]
+                    begin = end
+                if loss.is_damage:
+                    self._stats.damaged += loss.count
                 else:
-                    self._count(1)
-                    self._gap("our queue was full: storing is slower than the bus", 1, taken_ns, taken_ns)
-                self._last_ns = taken_ns
-            while loss is not None:
-                self._count(loss.count, is_damage=loss.is_damage)
-                self._gap(loss.reason, loss.count, self._last_ns, self._last_ns)
-                loss = next(losses, None)
+                    self._stats.dropped += loss.count
+                to_ns = taken_ns[begin] if begin < len(frames) else self._last_ns
+                self._backlog.gap(loss.reason, loss.count, self._last_ns or to_ns, to_ns)
+            if begin < len(frames):
+                self._backlog.put(taken_ns[begin:], frames[begin:])
+                self._last_ns = taken_ns[-1]
         if arrivals.frames or arrivals.losses:
             self._wake_reader()
 
     def lost(self, reason: str, from_ns: int, to_ns: int) -> None:
         """Nobody knows how many frames were missed from then to then."""
         with self._lock:
-            self._gap(reason, 0, from_ns, to_ns)
+            self._backlog.gap(reason, 0, from_ns, to_ns)
         self._wake_reader()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -107,18 +104,8 @@ class Bridge:
     def take(self, frames_max: int) -> Batch | None:
         """Up to so many frames; None once everything is taken and the end was reached."""
         with self._lock:
-            count = min(frames_max, len(self._frames))
-            batch = Batch(
-                [self._taken.popleft() for _ in range(count)], [self._frames.popleft() for _ in range(count)]
-            )
-            first, self._delivered = self._delivered, self._delivered + count
-            # A gap behind the last frame goes with it only when no frame waits behind the gap.
-            end = self._delivered + (0 if self._frames else 1)
-            while self._gaps and self._gaps[0][0] < end:
-                place, gap = self._gaps.popleft()
-                batch.gaps.append((place - first, gap))
-            self._stats.received += count
-            if not count and not batch.gaps and self._is_ended:
+            batch = self._backlog.take(frames_max)
+            if not batch.values and not batch.gaps and self._is_ended:
                 if self._error is not None:
                     raise self._error
                 return None
@@ -127,12 +114,13 @@ class Bridge:
     @property
     def waiting(self) -> int:
         """Frames not taken yet."""
-        return len(self._frames)
+        return len(self._backlog)
 
     def must_wait(self) -> bool:
         """There is nothing to take, and more may come; then the reader will be woken."""
         with self._lock:
-            self._is_awaited = not self._frames and not self._gaps and not self._is_ended
+            backlog = self._backlog
+            self._is_awaited = not len(backlog) and not backlog.has_gaps and not self._is_ended
             return self._is_awaited
 
     def _wake_reader(self) -> None:
@@ -141,23 +129,6 @@ class Bridge:
             is_awaited, self._is_awaited = self._is_awaited, False
         if is_awaited:
             self._wake()
-
-    def _count(self, count: int, *, is_damage: bool = False) -> None:
-        if is_damage:
-            self._stats.damaged += count
-        else:
-            self._stats.dropped += count
-
-    def _gap(self, reason: str, count: int, from_ns: int, to_ns: int) -> None:
-        """Adds a gap, or lengthens the last when nothing came between."""
-        if self._gaps:
-            place, before = self._gaps[-1]
-            if place == self._accepted and before.reason == reason:
-                both = Gap(reason, before.count + count, before.from_ns, max(before.to_ns, to_ns))
-                self._gaps[-1] = (place, both)
-                return
-        self._stats.note(reason)
-        self._gaps.append((self._accepted, Gap(reason, count, min(from_ns, to_ns), to_ns)))
 
 
 class CanBusSource(Source):
@@ -199,7 +170,7 @@ class CanBusSource(Source):
             except RuntimeError:
                 self._stop.set()
 
-        bridge = Bridge(self.stats, self._queue_frames, wake)
+        bridge = Bridge(self.stats, self._queue_frames, wake, self.overrun)
         self._thread = threading.Thread(
             target=self._read, args=(bridge,), name=f"can {self.label}", daemon=True
         )

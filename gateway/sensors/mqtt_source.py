@@ -5,7 +5,10 @@ Runs on CPython.  A reading is one message: `{"topic": .., "payload": bytes, "qo
 reading is durable, not before, and keeps our session while we are away: what was not acknowledged comes
 again, marked as a duplicate, under a new number of ours, so nothing is lost and nothing is hidden.
 
-At most `queue` messages are under way: the broker of version 5 is told so, any other is not read from.
+At most `queue` messages are under way.  Where the loss policy is to block, the broker waits: one of version
+5 is told how many it may send, any other is not read from.  Else the oldest or newest messages are dropped,
+counted, and acknowledged when the gap record that counts them is durable.  At quality of service 0 a broker
+waits for nobody, so it must be one of those.
 Quality of service 2 is refused: its handshake ends before our disk has synced, so a power cut would lose
 what it promises to deliver exactly once.
 """
@@ -20,10 +23,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.sensors.backlog import Backlog
 from gateway.sensors.mqtt_broker import PORT, TLS_PORT, TLS_VERSIONS, V5, V311, Broker, LinkError
 from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
-from gateway.sensors.source import Batch, Clock, Gap, Source, SourceUnavailable, SourceUrl
+from gateway.sensors.source import (
+    BLOCK,
+    DROP_NEWEST,
+    DROP_OLDEST,
+    Batch,
+    Clock,
+    Source,
+    SourceUnavailable,
+    SourceUrl,
+)
 
 BATCH_MESSAGES = 500
 GATHER_MS = 5
@@ -31,9 +44,12 @@ GATHER_MS = 5
 A broker that waits for acknowledgements after a few messages must not wait for more of them."""
 QUEUE_MESSAGES = 10_000
 EXPIRY_MS = 7 * 86_400_000
+RECEIVE_MAX = 65_535
+"""Of MQTT 5."""
 BACK_OFF_MS = (100, 500, 1_000, 2_000, 5_000, 10_000, 30_000)
 """Waits between attempts to connect; the last one for ever."""
 TAKEN_OVER = "Session taken over"
+FULL = "our queue was full: storing is slower than the broker sends"
 
 RAW = "raw"
 TEXT = "text"
@@ -63,6 +79,7 @@ class MqttSource(Source):
         must_be_there: `batches` raises SourceUnavailable when the first attempt to connect fails.
         """
         super().__init__(name)
+        self.overrun = BLOCK if qos else DROP_NEWEST
         self.broker = broker
         self.topic_filter = topic_filter
         self.client_id = client_id
@@ -75,16 +92,16 @@ class MqttSource(Source):
         self._link: Link | None = None
         self._epoch = 0
         """Number of the connection: a message is acknowledged on the one that it came by, or not at all."""
-        self._taken: deque[int] = deque()
-        self._values: deque[Any] = deque()
+        self._backlog = Backlog(self.stats, queue_messages, BLOCK, FULL)
+        """It is looked after here, as messages under way take room, too."""
         self._acks: deque[tuple[int, int]] = deque()
-        """(connection, number) of each value; number 0: nobody waits for it."""
-        self._gaps: deque[tuple[int, Gap]] = deque()
-        self._arrived = 0
-        self._delivered = 0
+        """(connection, number) of each message that waits; number 0: nobody waits for it."""
+        self._dropped_acks: list[tuple[int, int]] = []
+        """Of messages that were dropped, until their gap is handed out."""
         self._under_way: deque[tuple[Batch, list[tuple[int, int]]]] = deque()
         """Of each batch that was handed out and is not durable yet."""
         self._under_way_count = 0
+        """Messages in them."""
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._is_ended = False
@@ -110,7 +127,7 @@ class MqttSource(Source):
         place = next(place for place, (each, _) in enumerate(self._under_way) if each is batch)
         acks = self._under_way[place][1]
         del self._under_way[place]
-        self._under_way_count -= len(acks)
+        self._under_way_count -= len(batch.values)
         link = self._link
         if link is not None:
             for epoch, mid in acks:
@@ -127,24 +144,24 @@ class MqttSource(Source):
 
     @property
     def _room(self) -> int:
-        return self._queue_messages - len(self._values) - self._under_way_count
+        return self._queue_messages - len(self._backlog) - self._under_way_count
 
     def _on_message(self, message: Message) -> None:
         now_ns = self._clock.now_ns()
-        qos = message.qos
-        if self._room <= 0:
-            if not qos:
-                self._drop(now_ns)
-                return
-            if self._link is not None:
-                self._link.pause()
+        ack = (self._epoch, message.mid)
+        if self._room <= 0 and not self._make_room(ack, now_ns):
+            return
         try:
             topic: str | bytes = message.topic.decode()
         except UnicodeDecodeError:
             # A broker should not let it through; its bytes are kept, whatever they say.
             topic = message.topic
             self.stats.note("a topic that is not UTF-8 is kept as bytes")
-        value: dict[str, Any] = {"topic": topic, "payload": self._payload(message.payload), "qos": qos}
+        value: dict[str, Any] = {
+            "topic": topic,
+            "payload": self._payload(message.payload),
+            "qos": message.qos,
+        }
         if message.is_retained:
             value["retain"] = True
         if message.is_duplicate:
@@ -152,10 +169,8 @@ class MqttSource(Source):
             self.stats.note("messages came again, after a link that broke: their readings say dup")
         if message.properties:
             value["properties"] = message.properties
-        self._taken.append(now_ns)
-        self._values.append(value)
-        self._acks.append((self._epoch, message.mid))
-        self._arrived += 1
+        self._backlog.put((now_ns,), (value,))
+        self._acks.append(ack)
         self._news.set()
 
     def _payload(self, payload: bytes) -> bytes | str:
@@ -166,46 +181,47 @@ class MqttSource(Source):
                 self.stats.note("payloads that are not UTF-8 are kept as bytes")
         return payload
 
-    def _drop(self, now_ns: int) -> None:
-        self.stats.dropped += 1
-        self._gap("our queue was full: storing is slower than the broker sends", 1, now_ns, now_ns)
+    def _make_room(self, ack: tuple[int, int], now_ns: int) -> bool:
+        """As the loss policy has it; whether the message that has come is to be kept."""
+        if self.overrun == BLOCK:
+            if self._link is not None:
+                self._link.pause()
+            # What we have read already cannot wait anywhere else.
+            return True
+        self._news.set()
+        if self.overrun == DROP_OLDEST and self._backlog.drop_oldest(1):
+            self._dropped_acks.append(self._acks.popleft())
+            return True
+        # Also where all others are under way, and none of them waits that could be dropped instead.
+        self._backlog.drop_newest(1, now_ns, now_ns)
+        self._dropped_acks.append(ack)
+        return False
 
     def _gap(self, reason: str, count: int, from_ns: int, to_ns: int) -> None:
-        """Adds a gap, or lengthens the last one when nothing came between and the reason is the same."""
-        if self._gaps and self._gaps[-1][0] == self._arrived and self._gaps[-1][1].reason == reason:
-            before = self._gaps.pop()[1]
-            count = before.count + count if before.count and count else 0
-            from_ns, to_ns = min(before.from_ns, from_ns), max(before.to_ns, to_ns)
-        self._gaps.append((self._arrived, Gap(reason, count, from_ns, max(from_ns, to_ns))))
-        self.stats.note(reason)
+        self._backlog.gap(reason, count, from_ns, to_ns)
         self._news.set()
 
     async def _wait(self) -> None:
         """Returns when a batch should be taken: there is something, and nothing more comes at the moment."""
-        while not self._values and not self._gaps and not self._is_ended:
+        while not len(self._backlog) and not self._backlog.has_gaps and not self._is_ended:
             self._news.clear()
             await self._news.wait()
-        while len(self._values) < BATCH_MESSAGES and not self._is_ended:
-            count = len(self._values)
+        while len(self._backlog) < BATCH_MESSAGES and not self._is_ended:
+            count = len(self._backlog)
             await self._clock.sleep(GATHER_MS / 1000)
-            if len(self._values) == count:
+            if len(self._backlog) == count:
                 return
 
     def _take(self) -> Batch:
-        count = min(len(self._values), BATCH_MESSAGES)
-        batch = Batch(
-            [self._taken.popleft() for _ in range(count)], [self._values.popleft() for _ in range(count)]
-        )
-        first, self._delivered = self._delivered, self._delivered + count
-        # A gap behind the last message goes with it only when no message waits behind the gap.
-        end = self._delivered + (0 if self._values else 1)
-        while self._gaps and self._gaps[0][0] < end:
-            place, gap = self._gaps.popleft()
-            batch.gaps.append((place - first, gap))
-        if count or batch.gaps:
-            self._under_way.append((batch, [self._acks.popleft() for _ in range(count)]))
-            self._under_way_count += count
-        self.stats.received += count
+        batch = self._backlog.take(BATCH_MESSAGES)
+        if batch.values or batch.gaps:
+            acks = [self._acks.popleft() for _ in batch.values]
+            if not len(self._backlog):
+                # The last gap is in it, so all are: what they count is safe when the batch is.
+                acks += self._dropped_acks
+                self._dropped_acks = []
+            self._under_way.append((batch, acks))
+            self._under_way_count += len(batch.values)
         return batch
 
     # ------------------------------------------------------------------- link
@@ -271,7 +287,7 @@ class MqttSource(Source):
         if link is not None and link.is_open:
             link.pause()
             for _ in range(LEAVE_TURNS):
-                if not self._values and not self._under_way:
+                if not len(self._backlog) and not self._under_way:
                     break
                 await self._clock.sleep(GATHER_MS / 1000)
             link.close()
@@ -282,7 +298,8 @@ class MqttSource(Source):
             self.client_id,
             Handlers(on_message=self._on_message),
             expiry_ms=self._expiry_ms if self._qos else 0,
-            receive_max=min(self._queue_messages, 65_535),
+            # A broker that may not send would drop by rules of its own, and count for nobody.
+            receive_max=min(self._queue_messages, RECEIVE_MAX) if self.overrun == BLOCK else RECEIVE_MAX,
         )
 
     async def _until_closing(self, work: Any) -> Any:
@@ -336,7 +353,7 @@ def open_mqtt(url: SourceUrl, name: str, clock: Clock) -> MqttSource:
         client_id=url.options.get("client_id", default_id),
         qos=qos,
         expiry_ms=url.number("expiry_ms", EXPIRY_MS, 1_000, 365 * 86_400_000),
-        queue_messages=url.number("queue", QUEUE_MESSAGES, 1, 65_535),
+        queue_messages=url.number("queue", QUEUE_MESSAGES, 1, RECEIVE_MAX),
         is_text=url.choice("payload", (RAW, TEXT), RAW) == TEXT,
         must_be_there=url.choice("wait", ("0", "1"), "1") == "0",
     )

@@ -142,7 +142,7 @@ class ObdSource(Source):
     async def batches(self) -> AsyncIterator[Batch]:
         """Batches until the source is closed."""
         loop = asyncio.get_running_loop()
-        queue = ReadingQueue(self.stats, self._queue_readings)
+        queue = ReadingQueue(self.stats, self._queue_readings, self.overrun)
 
         def post(call: Callable[[], None]) -> None:
             # A loop that has gone takes the reader with it.

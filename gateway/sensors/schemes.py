@@ -10,7 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
-from gateway.sensors.source import SYSTEM_CLOCK, BadSourceUrl, Clock, Source, SourceUrl
+from gateway.sensors.source import (
+    BLOCK,
+    DROP_NEWEST,
+    DROP_OLDEST,
+    SYSTEM_CLOCK,
+    BadSourceUrl,
+    Clock,
+    Source,
+    SourceUrl,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class Scheme:
     """Those of its options that name a file."""
     needs_target: bool = True
     """Something must stand behind the colon."""
+    overruns: tuple[str, ...] = (DROP_NEWEST, DROP_OLDEST)
+    """Loss policies that it can follow, the one it follows unless told otherwise first."""
 
 
 def _late(module: str, function: str) -> Callable[[SourceUrl, str, Clock], Source]:
@@ -48,6 +59,8 @@ _MQTT_OPTIONS = (
     *("qos", "queue", "share", "tls_min", "username", "v", "wait"),
 )
 _MQTT_FILES = ("ca", "cert", "key", "password_file")
+_WAITS = (BLOCK,)
+"""Of what is read as fast as it can be stored: nothing is ever lost."""
 _OBD = _late("obd_source", "open_obd")
 
 SCHEMES: dict[str, Scheme] = {
@@ -61,11 +74,13 @@ SCHEMES: dict[str, Scheme] = {
         "replay:trip.trc?speed=max",
         ("channel", "loop", "speed", "start"),
         is_file=True,
+        overruns=_WAITS,
     ),
     "sim": Scheme(
         _late("can_simulated", "open_can_simulated"),
         "sim:car?rate_hz=1000&seed=1",
         ("rate_hz", "seconds", "seed", "speed"),
+        overruns=_WAITS,
     ),
     "obd": Scheme(
         _OBD,
@@ -84,9 +99,19 @@ SCHEMES: dict[str, Scheme] = {
         "serial:/dev/ttyACM0?baud=9600&framing=nmea",
         ("baud", "flow", "framing", "length", "mode", "pause_ms", "queue", "sync", "wait"),
     ),
-    "mqtt": Scheme(_MQTT, "mqtt://127.0.0.1/site/+/data", _MQTT_OPTIONS, file_options=_MQTT_FILES),
+    "mqtt": Scheme(
+        _MQTT,
+        "mqtt://127.0.0.1/site/+/data",
+        _MQTT_OPTIONS,
+        file_options=_MQTT_FILES,
+        overruns=(BLOCK, DROP_NEWEST, DROP_OLDEST),
+    ),
     "mqtts": Scheme(
-        _MQTT, "mqtts://broker.example/site/+/data?ca=ca.pem", _MQTT_OPTIONS, file_options=_MQTT_FILES
+        _MQTT,
+        "mqtts://broker.example/site/+/data?ca=ca.pem",
+        _MQTT_OPTIONS,
+        file_options=_MQTT_FILES,
+        overruns=(BLOCK, DROP_NEWEST, DROP_OLDEST),
     ),
     "ble": Scheme(
         _late("ble_source", "open_ble"),
@@ -111,12 +136,14 @@ SCHEMES: dict[str, Scheme] = {
         ("keys", "speed", "start"),
         is_file=True,
         file_options=("keys",),
+        overruns=_WAITS,
     ),
     "csv": Scheme(
         _late("csv_source", "open_csv"),
         "csv:trip.csv?time=TIME&delimiter=semicolon",
         ("decimal", "delimiter", "encoding", "interval_ms", "speed", "start", "time"),
         is_file=True,
+        overruns=_WAITS,
     ),
 }
 """Kinds of sources by the word before the colon."""
@@ -173,7 +200,24 @@ def resolved(text: str, folder: Path) -> str:
     return text.partition(":")[0] + ":" + target + ("?" + query if query or "?" in target else "")
 
 
-def open_source(url: str, *, name: str, clock: Clock = SYSTEM_CLOCK) -> Source:
-    """The source that `url` names.  Raises SourceError; the message lists what is allowed."""
+def overruns(text: str) -> tuple[str, ...]:
+    """Loss policies of the source that `text` names, its own one first.  Raises BadSourceUrl."""
+    url, scheme = parse_url(text)
+    if url.options.get("qos") == "0":
+        # A broker waits for nobody with these: it would drop them, and nobody would count.
+        return tuple(each for each in scheme.overruns if each != BLOCK)
+    return scheme.overruns
+
+
+def open_source(url: str, *, name: str, clock: Clock = SYSTEM_CLOCK, overrun: str = "") -> Source:
+    """The source that `url` names.  Raises SourceError; the message lists what is allowed.
+
+    overrun: its loss policy; empty: its own.
+    """
     parsed, scheme = parse_url(url)
-    return scheme.opener(parsed, name, clock)
+    allowed = overruns(url)
+    if overrun and overrun not in allowed:
+        raise parsed.bad(f"its loss policy cannot be {overrun}; allowed are {', '.join(allowed)}")
+    source = scheme.opener(parsed, name, clock)
+    source.overrun = overrun or allowed[0]
+    return source

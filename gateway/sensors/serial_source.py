@@ -95,7 +95,7 @@ class SerialSource(Source):
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Batches until the source is closed."""
-        queue = self._queue = ReadingQueue(self.stats, self._queue_readings)
+        queue = self._queue = ReadingQueue(self.stats, self._queue_readings, self.overrun)
         self._closing = asyncio.Event()
         if self._is_closed:
             self._closing.set()

@@ -23,6 +23,12 @@ from typing import Any
 
 NOTES_MAX = 100
 """Notes a source keeps; the rest is counted."""
+BLOCK = "block"
+DROP_OLDEST = "drop-oldest"
+DROP_NEWEST = "drop-newest"
+OVERRUNS = (BLOCK, DROP_OLDEST, DROP_NEWEST)
+"""What becomes of samples that come faster than they can be stored: they wait where their source can, or the
+oldest or the newest go, and a gap record counts them."""
 
 
 class SourceError(Exception):
@@ -150,6 +156,8 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.stats = SourceStats()
+        self.overrun = DROP_NEWEST
+        """What becomes of samples that do not fit into the source's queue; set before `batches` is called."""
 
     @abstractmethod
     def batches(self) -> AsyncIterator[Batch]:

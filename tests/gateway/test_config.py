@@ -281,7 +281,7 @@ def test_a_number_too_large_to_print_is_named_instead() -> None:
 
 
 def test_a_key_like_none_shows_those_there_are_and_is_printed_safely() -> None:
-    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc, uplink"
+    all_keys = "name, source, block_ms, segment_blocks, upload_segments, dbc, overrun, uplink"
     assert said('"what is\\nthis" = 5') == ['"what is\\nthis" is not known', f"known are {all_keys}"]
 
 

@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.block import Samples
 from gateway.disk import DiskFull
-from gateway.outbox import (
-    BLOCK,
-    DROP_NEWEST,
-    DROP_OLDEST,
-    NewMessage,
-    Outbox,
-    OutboxError,
-    message_key,
-)
+from gateway.outbox import NewMessage, Outbox, OutboxError, message_key
 from gateway.pipeline import StreamPipeline
-from gateway.sensors.source import Gap
+from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, Gap
 from gateway.spool import Spool
 from gateway.uplink_format import StreamFormat
 from gateway.uplink_handover import Handover

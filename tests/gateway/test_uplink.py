@@ -13,9 +13,9 @@ import pytest
 from gateway import uplink
 from gateway.config_uplink import UplinkSection
 from gateway.errors import SpoolFull
-from gateway.outbox import BLOCK, DROP_NEWEST, DROP_OLDEST, Outbox
+from gateway.outbox import Outbox
 from gateway.pipeline import StreamPipeline
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap
+from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, SYSTEM_CLOCK, Batch, Clock, Gap
 from gateway.spool import Spool
 from gateway.uplink import Identity, Uplink
 from gateway.uplink_format import StreamFormat

@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from gateway.sensors.mqtt_source import MqttSource, open_mqtt
-from gateway.sensors.source import SYSTEM_CLOCK, BadSourceUrl, Batch, SourceUnavailable, SourceUrl
+from gateway.sensors.mqtt_source import FULL, MqttSource, open_mqtt
+from gateway.sensors.source import (
+    DROP_NEWEST,
+    DROP_OLDEST,
+    SYSTEM_CLOCK,
+    BadSourceUrl,
+    Batch,
+    Clock,
+    SourceUnavailable,
+    SourceUrl,
+)
 from tests.gateway.mqtt_broker import TestBroker
 
 TIMEOUT_S = 20.0
@@ -22,9 +31,14 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 def opened(target: str, **options: str) -> MqttSource:
+    return opened_with(SYSTEM_CLOCK, target, options)
+
+
+def opened_with(clock: Clock, target: str, options: dict[str, str]) -> MqttSource:
+    options = dict(options)
     scheme = options.pop("scheme", "mqtt")
     text = f"{scheme}:{target}" + ("?" + "&".join(f"{k}={v}" for k, v in options.items()) if options else "")
-    return open_mqtt(SourceUrl(text, target, options), "m", SYSTEM_CLOCK)
+    return open_mqtt(SourceUrl(text, target, options), "m", clock)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -217,6 +231,40 @@ def test_messages_without_guarantee_that_do_not_fit_are_counted() -> None:
             assert reader.source.stats.dropped == 20
             assert sum(gap.count for batch in reader.batches for _, gap in batch.gaps) == 20
             assert reader.gaps == ["our queue was full: storing is slower than the broker sends"]
+            await reader.close()
+
+    run(story)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize(("overrun", "kept"), [(DROP_OLDEST, range(190, 200)), (DROP_NEWEST, range(10))])
+def test_a_policy_that_drops_counts_and_then_acknowledges_what_it_dropped(
+    overrun: str, kept: range, version: str
+) -> None:
+    async def story() -> None:
+        async with TestBroker() as broker:
+            all_came = asyncio.Event()
+
+            async def sleep(seconds: float) -> None:
+                await all_came.wait()
+
+            options = {"queue": "10", "v": version}
+            source = opened_with(Clock(sleep=sleep), f"//127.0.0.1:{broker.port}/a", options)
+            source.overrun = overrun
+            reader = Reader(source, is_acknowledging=False)
+            await reader.until(lambda: subscribed(broker))
+            for number in range(200):
+                broker.publish("a", b"%d" % number)
+            await until(lambda: source.stats.dropped == 190)
+            all_came.set()
+            await reader.until(lambda: len(reader.batches) == 1)
+            (batch,) = reader.batches
+            assert [int(payload) for payload in payloads(reader)] == list(kept)
+            place = 0 if overrun == DROP_OLDEST else 10
+            assert [(at, gap.reason, gap.count) for at, gap in batch.gaps] == [(place, FULL, 190)]
+            assert broker.puback_count == 0
+            source.acknowledge(batch)
+            await until(lambda: broker.puback_count == 200)
             await reader.close()
 
     run(story)
