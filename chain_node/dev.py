@@ -24,7 +24,7 @@ from typing import IO
 from chain_node.consensus import CommitteeOfOne
 from chain_node.errors import DataDirDamaged, DataDirInUse, DevNodeError, WireError
 from chain_node.genesis import GENESIS_SIZE_MAX, Genesis
-from chain_node.node import HEARTBEAT_MS, Node, wall_clock_ms
+from chain_node.node import Node, wall_clock_ms
 from chain_node.rpc import Dispatcher
 from chain_node.rpc_format import from_hex
 from chain_node.rpc_http import LOOPBACK, RpcServer
@@ -36,6 +36,8 @@ DEFAULT_PORT = 7545
 FEE_MIN_UCPC = 1_000
 FREE_TX_PER_DAY = 10_000
 BLOCK_PERIOD_MS = 1_000
+TIMEOUT_MS = 5_000
+HEARTBEAT_MS = 10_000
 BLOCK_TX_MAX = 10_000
 TX_SIZE_MAX = 4_096
 
@@ -73,7 +75,6 @@ class DevNode:
         *,
         host: str,
         port: int,
-        heartbeat_ms: int,
         clock_ms: Callable[[], int],
     ) -> None:
         self.data_dir = data_dir
@@ -82,7 +83,11 @@ class DevNode:
         self._storage = Storage.open(data_dir / "chain.sqlite", genesis)
         consensus = CommitteeOfOne(genesis, validator, self._storage)
         self.node = Node(
-            self._storage, consensus, validator.public, clock_ms=clock_ms, heartbeat_ms=heartbeat_ms
+            self._storage,
+            consensus,
+            validator.public,
+            clock_ms=clock_ms,
+            heartbeat_ms=genesis.heartbeat_ms,
         )
         self._server = RpcServer(Dispatcher(self.node, Treasury(self.node, treasury)), host, port)
         self._tasks = asyncio.TaskGroup()
@@ -102,7 +107,8 @@ class DevNode:
     ) -> "DevNode":
         """The node of this folder; a folder without a chain gets a new one.
 
-        port: 0 takes any free one.  name, block_period_ms: of a new chain; an old one keeps its own.
+        port: 0 takes any free one.  name, block_period_ms, heartbeat_ms: of a new chain; an old one keeps
+        its own.  A block period longer than the heartbeat lengthens that.
         Raises DataDirInUse, DataDirDamaged, DevNodeError, StorageError.
         """
         folder = Path(data_dir)
@@ -111,7 +117,9 @@ class DevNode:
             lock = _lock(folder)
         try:
             with _file_errors(folder):
-                genesis, validator, treasury = _open_chain(folder, name, block_period_ms, clock_ms())
+                genesis, validator, treasury = _open_chain(
+                    folder, name, block_period_ms, max(heartbeat_ms, block_period_ms), clock_ms()
+                )
             return cls(
                 folder,
                 lock,
@@ -120,7 +128,6 @@ class DevNode:
                 treasury,
                 host=host,
                 port=port,
-                heartbeat_ms=heartbeat_ms,
                 clock_ms=clock_ms,
             )
         except BaseException:
@@ -194,7 +201,7 @@ def _lock(folder: Path) -> IO[bytes]:
 
 
 def _open_chain(
-    folder: Path, name: str, block_period_ms: int, now_ms: int
+    folder: Path, name: str, block_period_ms: int, heartbeat_ms: int, now_ms: int
 ) -> tuple[Genesis, SigningKey, SigningKey]:
     """Genesis, validator's key and treasury's key, made where this is the first start."""
     path = folder / "genesis.cbor"
@@ -212,6 +219,9 @@ def _open_chain(
             block_period_ms=block_period_ms,
             block_tx_max=BLOCK_TX_MAX,
             tx_size_max=TX_SIZE_MAX,
+            proposers=(validator.public,),
+            timeout_ms=TIMEOUT_MS,
+            heartbeat_ms=heartbeat_ms,
         )
         _write_file(path, Genesis.decode(genesis.data).data)
         return genesis, validator, treasury

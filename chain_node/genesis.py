@@ -4,9 +4,11 @@ Runs on CPython.  SHA-256 of its bytes is the chain id; whoever knows that needs
 anything else.  A CBOR map:
 
     1 version   2 name   3 time_ms   4 validators   5 balances   6 fee_min_ucpc
-    7 free_tx_per_day    8 block_period_ms   9 block_tx_max     10 tx_size_max
+    7 free_tx_per_day    8 block_period_ms   9 block_tx_max     10 tx_size_max   11 proposers
+   12 timeout_ms        13 heartbeat_ms
 
-Balances are [[public key, ucpc], ...] by rising key and make up the whole supply.
+Version 1, which had no fields 11 to 13, is not read any more.  Balances are [[public key, ucpc], ...] by
+rising key and make up the whole supply.
 """
 
 from dataclasses import dataclass, field
@@ -18,9 +20,12 @@ from chain_node.fields import KEY_SIZE, Fields, check_blob, check_integer, read
 from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
 from puf import cbor
 
-GENESIS_VERSION = 1
+GENESIS_VERSION = 2
 GENESIS_SIZE_MAX = 1 << 20
 BALANCES_MAX = 10_000
+PROPOSERS_MAX = 100
+TX_SIZE_LEAST = 1_024
+"""The least `tx_size_max`: a transaction that shows two contradicting votes must fit on every chain."""
 NAME_SIZE_MAX = 64
 
 
@@ -41,11 +46,17 @@ class Genesis:
     free_tx_per_day: int
     """Free transactions of an account that holds money, each UTC day of the chain's time."""
     block_period_ms: int
-    """The time between blocks while there are transactions."""
+    """The least time between blocks."""
     block_tx_max: int
     """Transactions in a block."""
     tx_size_max: int
     """Bytes of a transaction."""
+    proposers: tuple[bytes, ...]
+    """Public keys of those who take turns to propose; they may be validators, too."""
+    timeout_ms: int
+    """How long validators wait for a block that is due; later rounds wait multiples of it."""
+    heartbeat_ms: int
+    """The longest time between blocks, when there are no transactions; at least `block_period_ms`."""
     version: int = GENESIS_VERSION
     data: bytes = field(init=False, repr=False, compare=False)
     """The genesis's bytes."""
@@ -66,6 +77,9 @@ class Genesis:
                 8: self.block_period_ms,
                 9: self.block_tx_max,
                 10: self.tx_size_max,
+                11: list(self.proposers),
+                12: self.timeout_ms,
+                13: self.heartbeat_ms,
             }
         )
         object.__setattr__(self, "data", data)
@@ -77,13 +91,19 @@ class Genesis:
         """Raises WireError for anything that no chain can begin with."""
         what = "genesis"
         fields = Fields(read(data, what, GENESIS_SIZE_MAX), what)
-        version = fields.integer(1, "version", GENESIS_VERSION, GENESIS_VERSION)
+        version = fields.integer(1, "version", 1)
+        if version != GENESIS_VERSION:
+            advice = (
+                "begin a new chain, or read it with the release that made it"
+                if version < GENESIS_VERSION
+                else "upgrade this program"
+            )
+            raise WireError(
+                what, f"it is of version {version}, this program reads version {GENESIS_VERSION}; {advice}"
+            )
         name = fields.text(2, "name", NAME_SIZE_MAX)
         time_ms = fields.integer(3, "time_ms")
-        validators = [
-            check_blob(key, what, "a validator's key", KEY_SIZE)
-            for key in fields.items(4, "validators", VALIDATORS_MAX)
-        ]
+        validators = _read_keys(fields, 4, "validators", VALIDATORS_MAX)
         balances = []
         for pair in fields.items(5, "balances", BALANCES_MAX):
             if not isinstance(pair, list) or len(pair) != 2:
@@ -94,17 +114,24 @@ class Genesis:
             version=version,
             name=name,
             time_ms=time_ms,
-            validators=tuple(validators),
+            validators=validators,
             balances=tuple(balances),
             fee_min_ucpc=fields.integer(6, "fee_min_ucpc", 1, SUPPLY_UCPC),
             free_tx_per_day=fields.integer(7, "free_tx_per_day"),
             block_period_ms=fields.integer(8, "block_period_ms", 1),
             block_tx_max=fields.integer(9, "block_tx_max", 1, BLOCK_TX_LIMIT),
-            tx_size_max=fields.integer(10, "tx_size_max", 256, TX_SIZE_LIMIT),
+            tx_size_max=fields.integer(10, "tx_size_max", TX_SIZE_LEAST, TX_SIZE_LIMIT),
+            proposers=_read_keys(fields, 11, "proposers", PROPOSERS_MAX),
+            timeout_ms=fields.integer(12, "timeout_ms", 1),
+            heartbeat_ms=fields.integer(13, "heartbeat_ms", 1),
         )
         fields.done()
-        if not validators or len(set(validators)) != len(validators):
-            raise WireError(what, "its validators are none, or one of them twice")
+        if genesis.heartbeat_ms < genesis.block_period_ms:
+            raise WireError(
+                what,
+                f"its heartbeat_ms {genesis.heartbeat_ms} is less than its block_period_ms "
+                f"{genesis.block_period_ms}",
+            )
         keys = [key for key, _ in balances]
         if keys != sorted(set(keys)):
             raise WireError(what, "its balances are not by rising key")
@@ -112,3 +139,11 @@ class Genesis:
         if total_ucpc != SUPPLY_UCPC:
             raise WireError(what, f"its balances are {total_ucpc} ucpc, not the supply of {SUPPLY_UCPC}")
         return genesis
+
+
+def _read_keys(fields: Fields, key: int, name: str, count_max: int) -> tuple[bytes, ...]:
+    items = fields.items(key, name, count_max)
+    keys = tuple(check_blob(item, "genesis", f"a key of {name}", KEY_SIZE) for item in items)
+    if not keys or len(set(keys)) != len(keys):
+        raise WireError("genesis", f"its {name} are none, or one of them twice")
+    return keys

@@ -123,6 +123,9 @@ def _genesis() -> Genesis:
         block_period_ms=1_000,
         block_tx_max=10_000,
         tx_size_max=4_096,
+        proposers=(VALIDATORS[0].public,),
+        timeout_ms=5_000,
+        heartbeat_ms=10_000,
     )
 
 

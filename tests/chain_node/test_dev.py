@@ -116,6 +116,8 @@ def test_the_treasury_holds_all_the_money_of_a_new_chain(tmp_path: Path) -> None
         assert [amount_ucpc for _, amount_ucpc in dev.genesis.balances] == [SUPPLY_UCPC]
         assert (dev.genesis.name, dev.genesis.block_period_ms) == ("mine", 123)
         assert len(dev.genesis.validators) == 1
+        assert dev.genesis.proposers == dev.genesis.validators
+        assert (dev.genesis.timeout_ms, dev.genesis.heartbeat_ms) == (5_000, 10_000)
     finally:
         dev.close()
 

@@ -420,9 +420,9 @@ def test_golden_state_root_of_a_block() -> None:
     chain = Chain()
     chain.extend(chain.sign(ALICE, Transfer(BOB.public, 5)), chain.sign(BOB, anchor(), fee_ucpc=0))
     header = chain.blocks[0].header
-    assert header.state_root.hex() == "040f98dc29b0bc5b819c293037ae62337131a7fce6cf6f5d34febd754be001f8"
-    assert header.receipts_root.hex() == "625a95d126ddf71a34f92e52725036ce0e6c3d19d2090edf35aacf09f9721c0d"
-    assert header.block_hash.hex() == "41be81812bdbb5e726301faec11d60eee622de2ff99aca26a1eeb425c60d026e"
+    assert header.state_root.hex() == "d9bc2c5d5051347c61f83447d33f34b9cd4afb5d12ad5a77002050f2f2742a54"
+    assert header.receipts_root.hex() == "d1fca60feb450468a57a8871f8bd441366d58daeeeabe3d0467c5626be53fd48"
+    assert header.block_hash.hex() == "5b6db4df2d3f8b275ddb88a8d76f3badd4212dc1d97353e7942e7978367eaa09"
 
 
 @settings(deadline=None)

@@ -46,6 +46,9 @@ def genesis_of(validators: Sequence[SigningKey] = VALIDATORS, **changes: int | s
         block_period_ms=10,
         block_tx_max=100,
         tx_size_max=1_024,
+        proposers=(PROPOSER.public,),
+        timeout_ms=40,
+        heartbeat_ms=10_000,
     )
     return replace(genesis, **changes)  # type: ignore[arg-type]  # the fields' names are the tests' to know
 
