@@ -1,0 +1,208 @@
+"""What nodes say to each other, and the bytes of it.
+
+Runs on CPython; pure.  A message is a CBOR list that begins with its kind:
+
+    [1, block, seal or null]           Proposal    a block of this height, sealed by its proposer
+    [2, vote, certificate or null]     Ballot      PREPARE, COMMIT, ROUND, COORDINATE; a P-certificate
+    [3, certificate, block or null]    Validate    this block is final
+    [4, height, block hash]            WantBlock   please send the block with this hash
+    [5, first height, count]           WantChain   please send the final blocks from here on
+    [6, [transaction, ...], null]      Relay       these wait to enter a block
+
+Blocks, votes and certificates stand in it as the byte strings that block.py defines.  Reading checks
+form and bounds, and the signatures of a block's transactions; votes, seals and certificates are
+verified by who uses them, which lets a copy of a known one cost nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chain_node.block import (
+    BLOCK_SIZE_MAX,
+    CERTIFICATE_SIZE_MAX,
+    VOTE_SIZE_MAX,
+    Block,
+    Certificate,
+    Phase,
+    Vote,
+)
+from chain_node.errors import Refused, WireError
+from chain_node.fields import HASH_SIZE, check_blob, check_integer, read
+from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
+from puf import cbor
+
+MESSAGE_SIZE_MAX = BLOCK_SIZE_MAX + CERTIFICATE_SIZE_MAX + VOTE_SIZE_MAX
+CHAIN_COUNT_MAX = 16
+"""Final blocks that one WantChain asks for."""
+RELAY_COUNT_MAX = 1_024
+"""Transactions in one Relay."""
+BALLOT_PHASES = (Phase.PREPARE, Phase.COMMIT, Phase.ROUND, Phase.COORDINATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A block for a height that is not decided."""
+
+    KIND: ClassVar[int] = 1
+    block: Block
+    seal: Vote | None
+    """The proposer's; None when who sends it has none, and a certificate vouches for the block."""
+
+    @property
+    def height(self) -> int:
+        """Of the block."""
+        return self.block.header.height
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.block.encode(), self.seal.data if self.seal else None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One validator's vote, and the highest P-certificate it knows, where that matters."""
+
+    KIND: ClassVar[int] = 2
+    vote: Vote
+    certificate: Certificate | None = None
+
+    @property
+    def height(self) -> int:
+        """Of the vote."""
+        return self.vote.height
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.vote.data, self.certificate.encode() if self.certificate else None]
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """A final block, or only its certificate for those who have the block."""
+
+    KIND: ClassVar[int] = 3
+    certificate: Certificate
+    block: Block | None = None
+
+    @property
+    def height(self) -> int:
+        """Of the block."""
+        return self.certificate.height
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.certificate.encode(), self.block.encode() if self.block else None]
+
+
+@dataclass(frozen=True, slots=True)
+class WantBlock:
+    """Asks for a block by its hash."""
+
+    KIND: ClassVar[int] = 4
+    height: int
+    block_hash: bytes
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.height, self.block_hash]
+
+
+@dataclass(frozen=True, slots=True)
+class WantChain:
+    """Asks for final blocks, each as a Validate."""
+
+    KIND: ClassVar[int] = 5
+    first: int
+    count: int
+
+    @property
+    def height(self) -> int:
+        """The first one wanted."""
+        return self.first
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.first, self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Transactions that somebody was handed, for whoever proposes next."""
+
+    KIND: ClassVar[int] = 6
+    transactions: tuple[Transaction, ...]
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [[transaction.data for transaction in self.transactions], None]
+
+
+ConsensusMessage = Proposal | Ballot | Validate | WantBlock | WantChain
+"""What the consensus core takes."""
+Message = ConsensusMessage | Relay
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes."""
+    return cbor.encode([message.KIND, *message.parts()])
+
+
+def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Message:
+    """The message that `data` is.
+
+    known: transactions by hash whose signatures were checked before.  Raises WireError.
+    """
+    what = "message"
+    value = read(data, what, MESSAGE_SIZE_MAX)
+    if not isinstance(value, list) or len(value) != 3:
+        raise WireError(what, "it is not a list of a kind and two parts")
+    kind, first, second = value
+    if kind == Proposal.KIND:
+        return Proposal(
+            Block.decode(_blob(first, "the block", BLOCK_SIZE_MAX), known),
+            None if second is None else Vote.read(_blob(second, "the seal", VOTE_SIZE_MAX)),
+        )
+    if kind == Ballot.KIND:
+        vote = Vote.read(_blob(first, "the vote", VOTE_SIZE_MAX))
+        if vote.phase not in BALLOT_PHASES:
+            raise WireError(what, "a seal stands where a vote must")
+        return Ballot(vote, None if second is None else _certificate(second))
+    if kind == Validate.KIND:
+        block = None if second is None else Block.decode(_blob(second, "the block", BLOCK_SIZE_MAX), known)
+        return Validate(_certificate(first), block)
+    if kind == WantBlock.KIND:
+        return WantBlock(
+            check_integer(first, what, "height", 1), check_blob(second, what, "the block hash", HASH_SIZE)
+        )
+    if kind == WantChain.KIND:
+        return WantChain(
+            check_integer(first, what, "first height", 1),
+            check_integer(second, what, "count", 1, CHAIN_COUNT_MAX),
+        )
+    if kind == Relay.KIND and second is None:
+        return Relay(_transactions(first, known or {}))
+    raise WireError(what, f"its kind is none of 1 to {Relay.KIND}")
+
+
+def _transactions(value: object, known: Mapping[bytes, Transaction]) -> tuple[Transaction, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= RELAY_COUNT_MAX:
+        raise WireError("message", f"it does not carry 1 to {RELAY_COUNT_MAX} transactions")
+    transactions = []
+    for item in value:
+        data = _blob(item, "a transaction", TX_SIZE_LIMIT)
+        try:
+            transactions.append(known.get(transaction_hash(data)) or Transaction.decode(data))
+        except Refused as error:
+            raise WireError("message", f"a transaction in it is refused: {error}") from None
+    return tuple(transactions)
+
+
+def _certificate(value: object) -> Certificate:
+    return Certificate.decode(_blob(value, "the certificate", CERTIFICATE_SIZE_MAX))
+
+
+def _blob(value: object, name: str, size_max: int) -> bytes:
+    if not isinstance(value, bytes) or len(value) > size_max:
+        raise WireError("message", f"{name} is not at most {size_max} bytes")
+    return value
