@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from obd import services
 from obd.dtc import parse_dtcs
 from obd.errors import NegativeResponse, NoAnswer, ResponseError
-from obd.pids import SUPPORT_PIDS, Value, decode, size_of, split, supported
+from obd.pids import SUPPORT_PIDS, Value, decode, decoders, size_of, split, supported
 from obd.query import (
     ANSWERED,
     BUS_FAULT,
@@ -30,6 +30,7 @@ from obd.query import (
 )
 from obd.readiness import Readiness, parse_readiness
 from obd.test_results import TestResult, parse_test_results
+from obd.tuples import new
 from obd.value_table import TableValue
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Reading(NamedTuple):
     pid: int
     data: bytes
     """As sent."""
-    values: tuple[Value, ...]
+    values: list[Value]
 
 
 def ask(wanted: Query) -> Conversation[list[Answer]]:
@@ -176,13 +177,14 @@ def readings_of(answers: Iterable[Answer]) -> tuple[list[Reading], list[str]]:
         ecu, raw = answer
         try:
             # One PID, as long as it must be: nearly all answers are of this kind.
-            if len(raw) > 2 and raw[0] == 0x41 and size_of(raw[1]) == len(raw) - 2:
-                pid = raw[1]
-                data = raw[2:]
-                readings.append(Reading(ecu, pid, data, tuple(decode(pid, data))))
-                continue
-            for pid, data in split(services.payload(answer.data, services.CURRENT_DATA)):
-                readings.append(Reading(ecu, pid, data, tuple(decode(pid, data))))
+            if len(raw) > 2 and raw[0] == 0x41 and raw[1] in decoders:
+                size, compute = decoders[raw[1]]
+                if size == len(raw) - 2:
+                    data = raw[2:]
+                    readings.append(new(Reading, (ecu, raw[1], data, compute(data))))
+                    continue
+            for pid, data in split(services.payload(raw, services.CURRENT_DATA)):
+                readings.append(Reading(ecu, pid, data, decode(pid, data)))
         except ResponseError as error:
             problems.append(f"{error}")
     return readings, problems
@@ -255,9 +257,7 @@ def read_freeze_frame(frame: int = 0) -> Conversation[dict[int, list[Reading]]]:
             try:
                 body = services.payload(answer.data, services.FREEZE_FRAME)
                 pid, _, data = services.parse_freeze_frame(body)
-                found.setdefault(answer.ecu, []).append(
-                    Reading(answer.ecu, pid, data, tuple(decode(pid, data)))
-                )
+                found.setdefault(answer.ecu, []).append(Reading(answer.ecu, pid, data, decode(pid, data)))
             except ResponseError:
                 continue
     # PID 02 says which code caused the frame: without one there is no frame.

@@ -9,6 +9,7 @@ Source: ELM327 data sheet v2.2.
     ASKING --banner: it has restarted--> RESYNC      RESYNC --nothing comes, ever again--> DOWN
 """
 
+from binascii import unhexlify
 from collections import namedtuple
 
 from obd.action import Action
@@ -28,8 +29,10 @@ from obd.query import (
     Query,
     Target,
     belongs_to,
+    echo_size,
     target_of,
 )
+from obd.tuples import new
 
 OFF, STARTING, READY, ASKING, RESYNC, DOWN = "off", "starting", "ready", "asking", "resync", "down"
 
@@ -75,6 +78,39 @@ class Down(namedtuple("Down", ("reason",)), Action):
     KIND = "down"
 
 
+class Shortcut:
+    """How a query was answered by one frame of one ECU: the next such answer is read in one step.
+
+    For who reads blocking: write `command`, read, and give what came to `answer`.  It costs a third of `ask`
+    and `receive`, which matters because a process that has just slept runs everything from cold caches."""
+
+    __slots__ = ("_begin", "_body_end", "_ecu", "_frame_size", "_head", "_tail", "command")
+
+    def __init__(self, command: bytes, answer: Answer, line: bytes, tail: bytes, echoed: int) -> None:
+        """line: what the answer was made of; tail: all that came behind it, with the prompt; echoed: bytes
+        of the request that an answer repeats behind its service."""
+        self.command = command
+        self._ecu: int = answer.ecu
+        self._begin = 3 if len(line) % 2 else 8
+        self._frame_size = (len(line) - self._begin) // 2
+        self._body_end = 1 + len(answer.data)
+        self._head = line[: self._begin + 2 * (2 + echoed)]
+        self._tail = tail
+
+    def answer(self, data: bytes) -> "Answer | None":
+        """The answer, when it has come whole and is like the one before in all but its values.  None: call
+        `ask`, whose bytes are written already, and `receive` with `data`."""
+        if not data.startswith(self._head) or not data.endswith(self._tail):
+            return None
+        try:
+            frame = unhexlify(data[self._begin : -len(self._tail)])
+        except ValueError:
+            return None
+        if len(frame) != self._frame_size:
+            return None
+        return new(Answer, (self._ecu, frame[1 : self._body_end]))
+
+
 class Elm327:
     """One adapter.  Call `receive` with every byte, `tick` at `deadline_ms`, and do what they return."""
 
@@ -105,8 +141,8 @@ class Elm327:
         """Commands of queries asked before."""
         self._is_plain = False
         """An answer may be taken the short way: all that is to be learnt about the adapter is known."""
-        self._shortcuts: dict[Query, bytes] = {}
-        """Commands of queries that were answered the short way; valid for one target and shape."""
+        self.shortcuts: dict[Query, Shortcut] = {}
+        """By query, where the last answer was plain; valid for one target and shape."""
         self._target: Target | None = None
         self._is_odd_target = False
         self._has_count = False
@@ -131,7 +167,7 @@ class Elm327:
         """Begins, whatever the adapter was doing."""
         self.protocol = ""
         self.shape = None
-        self._shortcuts = {}
+        self.shortcuts = {}
         self.refused = []
         self._target = None
         self._is_odd_target = False
@@ -158,27 +194,12 @@ class Elm327:
         self.noise_bytes += len(self._buffer)
         self._buffer = b""
         if query.target != self._target:
-            self._shortcuts = {}
+            self.shortcuts = {}
             self._commands = self._address(query.target)
             if self._commands:
                 self.state = ASKING
                 return self._next_command(now_ms)
         return self._send_query(now_ms)
-
-    def shortcut(self, query: Query) -> "bytes | None":
-        """What `ask` would write for a query that has had an ordinary answer before, else None.
-
-        For who reads blocking: write this, read, and give both to `shortcut_answer`.  It saves half of the
-        time, because a process that has just slept runs everything from cold caches."""
-        return self._shortcuts.get(query)
-
-    def shortcut_answer(self, query: Query, data: bytes) -> "Outcome | None":
-        """The outcome when `data` is an ordinary answer; else None: then call `ask`, whose bytes are written
-        already, and `receive` with `data`."""
-        if data[-1:] != _PROMPT or self._buffer:
-            return None
-        answers = self._plain_answers(query, data)
-        return None if answers is None else Outcome(ANSWERED, answers, "")
 
     def receive(self, data: bytes, now_ms: int) -> list[Action]:
         """What follows from bytes of the adapter, however they are cut."""
@@ -189,12 +210,9 @@ class Elm327:
         if self.state == RESYNC:
             return self._on_resync(buffer, now_ms)
         if self._is_plain and buffer[-1:] == _PROMPT:
-            answers = self._plain_answers(self._query, buffer)
+            answers = self._plain_answers(buffer)
             if answers is not None:
                 self._buffer = b""
-                if len(self._shortcuts) >= ENCODED_MAX:
-                    self._shortcuts.clear()
-                self._shortcuts[self._query] = self._command
                 return self._finish(Outcome(ANSWERED, answers, ""))
         end = buffer.find(_PROMPT)
         if end < 0:
@@ -239,7 +257,7 @@ class Elm327:
     def _resync(self, after: str, now_ms: int) -> list[Action]:
         self._after = after
         self._is_plain = False
-        self._shortcuts = {}
+        self.shortcuts = {}
         self._resyncs = 0
         self.state = RESYNC
         return self._try_resync(now_ms)
@@ -374,24 +392,31 @@ class Elm327:
         self.deadline_ms = now_ms + (query.timeout_ms or usual_ms)
         return [Write(self._command)]
 
-    def _plain_answers(self, query: Query, buffer: bytes) -> "list[Answer] | None":
+    def _plain_answers(self, buffer: bytes) -> "list[Answer] | None":
         """Answers when all is as usual: whole lines of one frame each.  None: look closer."""
-        digits = 3 if self.shape == CAN_11 else 8
-        request: bytes = query.data
-        begin: bytes = bytes((request[0] | 0x40,))
+        is_11_bit = self.shape == CAN_11
+        id_bytes = 2 if is_11_bit else 4
+        request: bytes = self._query.data
         answers: list[Answer] = []
-        try:
-            for line in buffer[:-1].decode().split("\r"):
-                if not line:
-                    continue
-                data = bytes.fromhex(line[digits:])
-                size = data[0]
-                body = data[1 : 1 + size]
-                if len(body) != size or size > 7 or body[:1] != begin or not belongs_to(body, request):
-                    return None
-                answers.append(Answer(int(line[:digits], 16), body))
-        except (ValueError, IndexError):
-            return None
+        lines = [line for line in buffer[:-1].split(b"\r") if line]
+        for line in lines:
+            digits = b"0" + line if is_11_bit else line
+            try:
+                raw = unhexlify(digits)
+            except ValueError:
+                return None
+            # MicroPython skips blanks.
+            size = raw[id_bytes] if 2 * len(raw) == len(digits) and len(raw) > id_bytes else 0
+            body = raw[id_bytes + 1 : id_bytes + 1 + size]
+            if not 1 <= size == len(body) <= 7 or body[0] == 0x7F or not belongs_to(body, request):
+                return None
+            answers.append(Answer(int.from_bytes(raw[:id_bytes], "big"), body))
+        if len(lines) == 1 and buffer.startswith(lines[0]):
+            if len(self.shortcuts) >= ENCODED_MAX:
+                self.shortcuts.clear()
+            tail = buffer[len(lines[0]) :]
+            echoed = echo_size(request[0])
+            self.shortcuts[self._query] = Shortcut(self._command, answers[0], lines[0], tail, echoed)
         return answers or None
 
     def _on_answer(self, lines: list[str], now_ms: int) -> list[Action]:
@@ -411,7 +436,7 @@ class Elm327:
                 # The next car may be another one.
                 self.protocol = ""
                 self.shape = None
-                self._shortcuts = {}
+                self.shortcuts = {}
             return self._finish(outcome)
         if self._has_count:
             self.takes_count = True
@@ -441,6 +466,6 @@ class Elm327:
         """What these lines say of the query."""
         outcome, shape = read_answer(lines, self._command[:-1].decode(), self._query.data, self.shape)
         if shape != self.shape:
-            self._shortcuts = {}
+            self.shortcuts = {}
             self.shape = shape
         return outcome

@@ -11,6 +11,7 @@ from obd.dtc import dtc_text
 from obd.errors import ResponseError
 from obd.formula import Formula
 from obd.pid_choices import CHOICES
+from obd.tuples import new
 
 PID_MAX = 0xFF
 SUPPORT_PIDS = (0x00, 0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0, 0xE0)
@@ -43,7 +44,8 @@ class Value(namedtuple("Value", ("field", "value"))):
 
 
 _fields: dict[int, list[Field]] = {}
-_plans: dict[int, list[tuple]] = {}  # type: ignore[type-arg]  # of _step
+decoders: dict = {}  # type: ignore[type-arg]  # the type of a function has no name in MicroPython
+"""By PID, once `decode` has met it: (data bytes, function from so many bytes to the list of values)."""
 
 
 def fields_of(pid: int) -> list[Field]:
@@ -87,36 +89,35 @@ def decode(pid: int, data: bytes) -> list[Value]:
     """The values in the data bytes of a PID, without service and PID.
 
     Values that the data says are not there are left out.  Raises ResponseError when it is too short."""
-    plan = _plans.get(pid)
-    if plan is None:
-        plan = _plans[pid] = [_step(field) for field in fields_of(pid)]
-    if not plan:
-        return []
-    size = len(data)
-    if size < plan[0][0].size:
-        raise ResponseError(f"PID {pid:02X} has {size} data bytes instead of {plan[0][0].size}: {data.hex()}")
+    found = decoders.get(pid)
+    if found is None:
+        found = decoders[pid] = (size_of(pid), _decoder(fields_of(pid)))
+    size, compute = found
+    if len(data) < size:
+        raise ResponseError(f"PID {pid:02X} has {len(data)} data bytes instead of {size}: {data.hex()}")
+    values: list[Value] = compute(data)
+    return values
+
+
+def _decoder(fields: list[Field]):  # type: ignore[no-untyped-def]  # as above
+    """The function from enough data bytes to values."""
+    if len(fields) == 1 and fields[0].formula is not None and fields[0].unit[:1] != "=":
+        (field,) = fields
+        compute = field.formula.value
+        if compute is not None and field.formula.bytes_needed <= field.size:
+            # Most PIDs are of this kind, and a car is asked for them all the time.
+            return lambda data: [new(Value, (field, compute(data)))]
+    return lambda data: _values(fields, data)
+
+
+def _values(fields: list[Field], data: bytes) -> list[Value]:
     values = []
-    for field, compute, is_plain in plan:
-        if is_plain:
-            values.append(Value(field, compute(data)))
-        elif size >= field.size:
+    for field in fields:
+        if len(data) >= field.size:
             raw = None if field.formula is None else field.formula(data)
             if raw is not None or field.formula is None:
                 values.append(Value(field, _meaning(field, raw, data)))
     return values
-
-
-def _step(field: Field):  # type: ignore[no-untyped-def]  # the type of a function has no name in MicroPython
-    """(field, function, whether its value can be computed with no further question)."""
-    formula = field.formula
-    is_plain = (
-        formula is not None
-        and formula.value is not None
-        and field.unit[:1] != "="
-        and field.size == size_of(field.pid)
-        and formula.bytes_needed <= field.size
-    )
-    return field, formula.value if formula is not None else None, is_plain
 
 
 def split(data: bytes) -> "list[tuple[int, bytes]]":

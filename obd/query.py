@@ -93,6 +93,11 @@ def ecu_name(ecu: int) -> str:
     return f"{ecu:08X}" if ecu > 0x7FF else f"{ecu:03X}" if ecu > 0xFF else f"{ecu:02X}"
 
 
+def echo_size(service: int) -> int:
+    """How many bytes behind its service an answer repeats from the request: a PID, a DID, or none."""
+    return 2 if service == 0x22 else 1 if service in (0x01, 0x02, 0x06, 0x09) else 0
+
+
 def belongs_to(data: bytes, request: bytes) -> bool:
     """The answer is one to this request, or a refusal of it, and none that comes late to another."""
     if not data:
@@ -102,11 +107,11 @@ def belongs_to(data: bytes, request: bytes) -> bool:
     service = request[0]
     if data[0] != service | 0x40:
         return False
-    if service == 0x22:
-        return data[1:3] == request[1:3]
     if service == 0x01:
+        # Of several PIDs any may come first.
         return data[1:2] != b"" and data[1] in request[1:]
-    return service not in (0x02, 0x06, 0x09) or data[1:2] == request[1:2]
+    end = 1 + echo_size(service)
+    return data[1:end] == request[1:end]
 
 
 def is_pending(data: bytes) -> bool:

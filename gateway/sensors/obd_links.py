@@ -26,7 +26,8 @@ from obd.discovery import SHORT_BYTES
 from obd.elm327 import Down, Elm327, Ready, Write
 from obd.errors import FrameError
 from obd.isotp import Transmit
-from obd.query import INTERRUPTED, Done, Outcome, Query
+from obd.query import ANSWERED, INTERRUPTED, Done, Outcome, Query
+from obd.tuples import new
 
 if TYPE_CHECKING:
     import can
@@ -179,25 +180,27 @@ class AdapterLink(Link):
     def ask(self, query: Query) -> Outcome:
         """Asks the car through the adapter, after that has restarted if it must."""
         elm = self.elm
-        command = elm.shortcut(query)
+        shortcut = elm.shortcuts.get(query)
         port = self._port
-        if command is not None and port is not None:
-            try:
-                written = os.write(port.fd, command)
-                data = port.read()
-            except OSError as error:
-                raise self._lost(error) from error
-            outcome = elm.shortcut_answer(query, data)
-            if outcome is not None:
-                return outcome
-            elm.ask(query, self._now_ms())
-            self._write(port.fd, command[written:])
-            done = self._until(Done, elm.receive(data, self._now_ms()))
-        else:
+        if shortcut is None or port is None:
             if not elm.is_ready:
                 self._until(Ready, [])
-            done = self._until(Done, elm.ask(query, self._now_ms()))
-        return done.outcome if isinstance(done, Done) else Outcome(INTERRUPTED, [], "")
+            return self._outcome(elm.ask(query, self._now_ms()))
+        written = 0
+        # Straight to the system, since each layer on this way costs as much as a system call.
+        try:
+            written = os.write(port.fd, shortcut.command)
+            data = os.read(port.fd, READ_BYTES)
+        except BlockingIOError:
+            data = b""
+        except OSError as error:
+            raise self._lost(error) from error
+        answer = shortcut.answer(data)
+        if answer is not None:
+            return new(Outcome, (ANSWERED, [answer], ""))
+        elm.ask(query, self._now_ms())
+        self._write(port.fd, shortcut.command[written:])
+        return self._outcome(elm.receive(data, self._now_ms()))
 
     def close(self) -> None:
         """Closes the port."""
@@ -218,6 +221,10 @@ class AdapterLink(Link):
 
     def _now_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000
+
+    def _outcome(self, actions: list[Action]) -> Outcome:
+        done = self._until(Done, actions)
+        return done.outcome if isinstance(done, Done) else Outcome(INTERRUPTED, [], "")
 
     def _until(self, kind: type[Action], actions: list[Action]) -> Action:
         """Does what the machine wants until it says `kind`."""
