@@ -23,6 +23,8 @@ PIP_INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input --
 # A checkout is set up with every kind of source, so that none asks for a package at first use.
 RUNTIME_EXTRAS := ble dbc mqtt serial
 UV_VERSION := 0.13.9
+FOREIGN_TESTS := tests/gateway/test_mqtt_foreign.py tests/gateway/sensors/test_ble_on_bluez.py \
+	tests/gateway/sensors/test_obd_foreign.py
 
 # A .venv that was copied or moved, or whose Python was upgraded away, is made anew; one that works is kept,
 # also one that somebody else has made.
@@ -76,10 +78,14 @@ bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
-	.venv/bin/python -m tests.bench.obd_peer
-	.venv/bin/python -m tests.bench.ble_peer
-	.venv/bin/python -m tests.bench.mqtt_peer
+	.venv/bin/python -m tests.peers python-obd ble-parsers thingsboard-gateway
 	.venv/bin/python -m tests.bench obd-query ble-advert mqtt-both-ways
+
+# What is not there is said: of all of these only mosquitto and dbus-daemon are not fetched.
+.PHONY: foreign
+foreign: .venv/.dev ## Fetch foreign programs into environments of their own, and test against them
+	.venv/bin/python -m tests.peers bluezoo elm327-emulator amqtt
+	.venv/bin/python -m pytest -rs $(FOREIGN_TESTS)
 
 .PHONY: crash
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)

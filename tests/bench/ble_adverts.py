@@ -22,9 +22,8 @@ from gateway.sensors.reading_queue import BATCH_READINGS, ReadingQueue
 from gateway.sensors.source import SYSTEM_CLOCK, SourceStats, SourceUrl
 from tests.bench.measure import FULL, Lap, Row, Stopwatch, compare, digest_of
 from tests.gateway.sensors.bleak_backends import Air
+from tests.peers import program as peer_program
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PEER_PYTHON = ROOT / "build" / "peers" / "ble-parsers" / "bin" / "python"
 PEER_SCRIPT = Path(__file__).with_name("ble_peer.py")
 COUNT = {"tiny": 200, FULL: 10_000}
 ROUNDS = {"tiny": 1, FULL: 5}
@@ -40,8 +39,8 @@ def bench_adverts(size: str) -> list[Row]:
         path = Path(name, "advertisements.json")
         path.write_text(json.dumps(items))
         peers: dict[str, Callable[[], Lap]] = {"no parser": lambda: asyncio.run(_raw_lap(heard))}
-        if PEER_PYTHON.exists():
-            peers["parser packages alone"] = lambda: _peer_lap(path, len(items))
+        if (python := peer_program("ble-parsers")) is not None:
+            peers["parser packages alone"] = lambda: _peer_lap(python, path, len(items))
         return compare(
             "ble-advert",
             "advertisement, parsed",
@@ -150,9 +149,9 @@ def _temperature(reading: dict[str, Any]) -> int:
     return int.from_bytes(reading["manufacturer"][0xEC88][1:4], "big") // 1_000 * 100
 
 
-def _peer_lap(path: Path, count: int) -> Lap:
+def _peer_lap(python: Path, path: Path, count: int) -> Lap:
     done = subprocess.run(
-        [str(PEER_PYTHON), "-I", str(PEER_SCRIPT), str(path)], capture_output=True, text=True, check=True
+        [str(python), "-I", str(PEER_SCRIPT), str(path)], capture_output=True, text=True, check=True
     )
     answer = json.loads(done.stdout)
     return Lap(answer["cpu_us"], count, _digest(answer["temperatures_mdegc"]))

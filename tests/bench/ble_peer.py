@@ -1,34 +1,21 @@
-"""Measures the parser packages of PyPI; and, as `python -m tests.bench.ble_peer`, makes their environment.
+"""Measures the parser packages of PyPI in the environment that they live in.
 
 Runs on CPython.  `ble_adverts.py` runs this file by path in that environment, so it imports nothing of ours.
 What the packages pull in is GPL in part and has no wheels, so they are nobody's dependency.
 """
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("bthome-ble==3.25.0", "govee-ble==1.5.2", "ruuvitag-ble==0.4.0", "xiaomi-ble==1.21.2")
-FOLDER = Path("build") / "peers" / "ble-parsers"
 CLASSES = {
     "bthome": ("bthome_ble", "BTHomeBluetoothDeviceData"),
     "govee": ("govee_ble", "GoveeBluetoothDeviceData"),
     "ruuvi": ("ruuvitag_ble", "RuuvitagBluetoothDeviceData"),
     "xiaomi": ("xiaomi_ble", "XiaomiBluetoothDeviceData"),
 }
-
-
-def install() -> None:
-    """Makes the environment below `build`, from the package index that pip is set up for."""
-    root = Path(__file__).resolve().parent.parent.parent
-    folder = root / FOLDER
-    if not (folder / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", *PACKAGES], check=True)
 
 
 def measure(path: str) -> dict[str, object]:
@@ -71,7 +58,4 @@ def measure(path: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1])))
-    else:
-        install()
+    print(json.dumps(measure(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Measures thingsboard-gateway; and, as `python -m tests.bench.mqtt_peer`, makes the environment it lives in.
+"""Measures thingsboard-gateway in the environment that it lives in.
 
 Runs on CPython, on Linux.  It does what ours does, but for sealing, anchoring and proving: takes one message
 a record from a broker, keeps it in its storage of files, sends it on to a broker that stands for its server,
@@ -23,10 +23,12 @@ from gateway.sensors.mqtt_broker import Broker
 from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
 from tests.bench.measure import Lap
+from tests.peers import FOLDER as PEERS_FOLDER
+from tests.peers import PEERS, program
 
-VERSION = "3.8.5"
-NAME = f"thingsboard-gateway {VERSION}"
-FOLDER = Path(__file__).resolve().parent.parent.parent / "build" / "peers" / "thingsboard-gateway"
+PEER = "thingsboard-gateway"
+NAME = " ".join(PEERS[PEER][0].split("=="))
+FOLDER = PEERS_FOLDER / PEER
 NO_LIMITS = (
     *("rateLimits", "dpRateLimits", "messagesRateLimits", "deviceMessagesRateLimits", "deviceRateLimits"),
     "deviceDpRateLimits",
@@ -44,15 +46,7 @@ SILENCE_S = 15.0
 
 def is_installed() -> bool:
     """Whether `make bench-peers` has fetched it."""
-    return (FOLDER / "bin" / "thingsboard-gateway").exists()
-
-
-def install() -> None:
-    """Makes the environment below `build`, from the package index that pip is set up for."""
-    if not (FOLDER / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
-    pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", f"thingsboard-gateway=={VERSION}"], check=True)
+    return program(PEER) is not None
 
 
 def lap(port: int, version: str, count: int) -> Lap:
@@ -174,7 +168,3 @@ def _receive(port: int, count: int, results: "multiprocessing.Queue[object]") ->
         await asyncio.sleep(600)
 
     asyncio.run(receive())
-
-
-if __name__ == "__main__":
-    install()

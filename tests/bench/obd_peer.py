@@ -1,27 +1,12 @@
-"""Measures python-OBD; and, as `python -m tests.bench.obd_peer`, makes the environment that it lives in.
+"""Measures python-OBD in the environment that it lives in.
 
 Runs on CPython.  `obd_query.py` runs this file by path in that environment, isolated, where `obd` is
 python-OBD's and nothing of ours can be imported: so it imports nothing of ours.
 """
 
 import json
-import subprocess
 import sys
 import time
-from pathlib import Path
-
-VERSION = "0.7.3"
-FOLDER = Path("build") / "peers" / "python-obd"
-
-
-def install() -> None:
-    """Makes the environment below `build`, from the package index that pip is set up for."""
-    root = Path(__file__).resolve().parent.parent.parent
-    folder = root / FOLDER
-    if not (folder / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", f"obd=={VERSION}"], check=True)
 
 
 def measure(path: str, count: int, warm_up: int) -> dict[str, object]:
@@ -44,7 +29,4 @@ def measure(path: str, count: int, warm_up: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
-    else:
-        install()
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))

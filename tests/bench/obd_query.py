@@ -18,9 +18,9 @@ from gateway.sensors.serial_port import PortSettings
 from gateway.sensors.source import SYSTEM_CLOCK
 from obd.discovery import discover, hold, readings_of, request_for
 from tests.bench.measure import FULL, Lap, Row, Stopwatch, compare, digest_of
+from tests.peers import program as peer_program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PEER_PYTHON = ROOT / "build" / "peers" / "python-obd" / "bin" / "python"
 PEER_SCRIPT = Path(__file__).with_name("obd_peer.py")
 QUERY_COUNT = {"tiny": 50, FULL: 5_000}
 WARM_UP = 20
@@ -34,8 +34,8 @@ def bench_query(size: str) -> list[Row]:
     """One PID, again and again."""
     count = QUERY_COUNT[size]
     peers: dict[str, Callable[[], Lap]] = {"bare write and read": lambda: bare_lap(count)}
-    if PEER_PYTHON.exists():
-        peers["python-OBD"] = lambda: peer_lap(count)
+    if (python := peer_program("python-obd")) is not None:
+        peers["python-OBD"] = lambda: peer_lap(python, count)
     return compare(
         "obd-query",
         "query of one PID, decoded",
@@ -101,12 +101,12 @@ def bare_lap(count: int) -> Lap:
     return Lap(watch.cpu_us, count, digest_of(values))
 
 
-def peer_lap(count: int) -> Lap:
+def peer_lap(python: Path, count: int) -> Lap:
     """python-OBD, in its own process, which sees neither this folder nor our packages."""
     with Adapter() as path:
         done = subprocess.run(
-            [str(PEER_PYTHON), "-I", str(PEER_SCRIPT), path, str(count), str(WARM_UP)],
-            cwd=PEER_PYTHON.parent,
+            [str(python), "-I", str(PEER_SCRIPT), path, str(count), str(WARM_UP)],
+            cwd=python.parent,
             capture_output=True,
             text=True,
             check=False,

@@ -1,12 +1,11 @@
-"""The uplink and the source against brokers of others: mosquitto where it is installed, and amqtt.
+"""The uplink and the source against brokers of others, each in a process of its own on 127.0.0.1.
 
-amqtt speaks 3.1.1 only.  Both run on 127.0.0.1; mosquitto in a process of its own.
+mosquitto where it is installed; amqtt, which speaks 3.1.1 only, where `make foreign` has fetched it.
 """
 
 import asyncio
 import contextlib
 import json
-import logging
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ import pytest
 from gateway.config_uplink import UplinkSection
 from gateway.sensors.mqtt_source import MqttSource, open_mqtt
 from gateway.sensors.source import SYSTEM_CLOCK, SourceUrl
+from tests import peers
 from tests.gateway.telemetry import can_batch
 from tests.gateway.test_uplink import Site, cancelled, open_site, until
 
@@ -44,29 +44,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Mosquitto:
-    """Keeps sessions and messages on its disk, as brokers in the field do."""
+class Server:
+    """A broker in a process of its own, on a port of 127.0.0.1."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, folder: Path, program: Path | str, port: int, config: str) -> None:
         folder.mkdir()
-        (folder / "mosquitto.conf").write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
-            f"persistence true\npersistence_location {folder}/\n"
-            "autosave_on_changes true\nautosave_interval 1\n"
-        )
+        self.port = port
+        self._log = folder / "log"
+        self._command = [str(program), "-c", str(folder / "config")]
+        self._process: subprocess.Popen[bytes] | None = None
+        (folder / "config").write_text(config)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._start)
         await reachable(self.port)
 
     def _start(self) -> None:
-        assert MOSQUITTO is not None
-        with (self._folder / "log").open("ab") as log:
-            command = [MOSQUITTO, "-c", str(self._folder / "mosquitto.conf")]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         assert self._process is not None
@@ -86,13 +81,34 @@ async def reachable(port: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def mosquitto(folder: Path) -> AsyncIterator[Mosquitto]:
-    broker = Mosquitto(folder)
-    await broker.start()
+async def running(server: Server) -> AsyncIterator[Server]:
+    await server.start()
     try:
-        yield broker
+        yield server
     finally:
-        await broker.end(signal.SIGKILL)
+        await server.end(signal.SIGKILL)
+
+
+def mosquitto(folder: Path) -> Server:
+    """Keeps sessions and messages on its disk, as brokers in the field do."""
+    assert MOSQUITTO is not None
+    port = free_port()
+    config = (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser root\n"
+        f"persistence true\npersistence_location {folder}/\n"
+        "autosave_on_changes true\nautosave_interval 1\n"
+    )
+    return Server(folder, MOSQUITTO, port, config)
+
+
+def amqtt(folder: Path, program: Path) -> Server:
+    port = free_port()
+    config = {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 20}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    }
+    # JSON is YAML.
+    return Server(folder, program, port, json.dumps(config))
 
 
 class Receiver:
@@ -148,7 +164,7 @@ async def there_and_back(site: Site, receiver: Receiver, count: int) -> None:
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_records_go_through_mosquitto(tmp_path: Path, version: str) -> None:
     async def story() -> None:
-        async with mosquitto(tmp_path / "broker") as broker:
+        async with running(mosquitto(tmp_path / "broker")) as broker:
             section = UplinkSection(
                 url=f"mqtt://127.0.0.1:{broker.port}", version=version, batch_ms=20, batch_records_max=50
             )
@@ -169,7 +185,7 @@ def test_a_mosquitto_that_is_ended_and_started_again_has_everything(
     tmp_path: Path, how: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def story() -> None:
-        async with mosquitto(tmp_path / "broker") as broker:
+        async with running(mosquitto(tmp_path / "broker")) as broker:
             section = UplinkSection(
                 url=f"mqtt://127.0.0.1:{broker.port}", batch_ms=20, batch_records_max=10, window=4
             )
@@ -205,27 +221,20 @@ def test_a_mosquitto_that_is_ended_and_started_again_has_everything(
 
 
 def test_records_go_through_amqtt(tmp_path: Path) -> None:
-    broker_module = pytest.importorskip("amqtt.broker", reason="amqtt is not installed: pip install amqtt")
-    logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-    logging.getLogger("transitions").setLevel(logging.CRITICAL)
+    program = peers.program("amqtt", "amqtt")
+    if program is None:
+        pytest.skip(peers.missing("amqtt", "foreign"))
 
     async def story() -> None:
-        port = free_port()
-        config = {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 20}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
-        broker = broker_module.Broker(config)
-        await broker.start()
-        section = UplinkSection(
-            url=f"mqtt://127.0.0.1:{port}", version="3.1.1", batch_ms=20, batch_records_max=50
-        )
-        site = open_site(tmp_path, section)
-        receiver = Receiver(port, "3.1.1")
-        await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
-        await there_and_back(site, receiver, 1_000)
-        await receiver.close()
-        site.close()
-        await broker.shutdown()
+        async with running(amqtt(tmp_path / "broker", program)) as broker:
+            section = UplinkSection(
+                url=f"mqtt://127.0.0.1:{broker.port}", version="3.1.1", batch_ms=20, batch_records_max=50
+            )
+            site = open_site(tmp_path, section)
+            receiver = Receiver(broker.port, "3.1.1")
+            await until(lambda: receiver.source._link is not None and receiver.source._link.is_open)
+            await there_and_back(site, receiver, 1_000)
+            await receiver.close()
+            site.close()
 
     run(story)

@@ -1,16 +1,12 @@
-"""A second, foreign car: PyPI's elm327-emulator, where somebody has installed it.
+"""A second, foreign car: PyPI's elm327-emulator, where `make foreign` has fetched it.
 
-It needs python-OBD, whose package is called like our folder, so it lives in an environment of its own:
-
-    python -m venv build/peers/elm327-emulator
-    build/peers/elm327-emulator/bin/pip install elm327-emulator
+It needs python-OBD, whose package is called like our folder, so it lives in an environment of its own.
 """
 
 import os
 import select
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,20 +16,19 @@ from gateway.sensors.source import SYSTEM_CLOCK
 from obd.discovery import Car, discover, hold, read_dtcs, read_pid, read_readiness, read_vehicle
 from obd.errors import NoAnswer
 from obd.pids import fields_of
-
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = ROOT / "build" / "peers" / "elm327-emulator" / "bin" / "python"
+from tests.peers import missing, program
 
 
 @pytest.fixture(scope="module")
 def foreign() -> Iterator[tuple[AdapterLink, Car]]:
-    if not PYTHON.exists():
-        pytest.skip("elm327-emulator is not in build/peers; the head of this file says how to get it")
+    python = program("elm327-emulator")
+    if python is None:
+        pytest.skip(missing("elm327-emulator", "foreign"))
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         # It writes its port into a file, and a pipe is one that can be waited for.
-        [str(PYTHON), "-I", "-m", "elm", "-s", "car", "-b", f"/dev/fd/{write_end}"],
-        cwd=PYTHON.parent,
+        [str(python), "-I", "-m", "elm", "-s", "car", "-b", f"/dev/fd/{write_end}"],
+        cwd=python.parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
