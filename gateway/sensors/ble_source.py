@@ -172,7 +172,8 @@ class BleSource(Source):
             while not closing.is_set():
                 scanner = self._make_scanner(lambda device, data: self._hear(queue, device, data))
                 try:
-                    await asyncio.wait_for(scanner.start(), START_TIMEOUT_MS / 1_000)
+                    async with asyncio.timeout(START_TIMEOUT_MS / 1_000):
+                        await scanner.start()
                 except self._errors as error:
                     await self._stop(scanner)
                     if self._down_why != SCANS_AGAIN:
@@ -236,7 +237,8 @@ class BleSource(Source):
 
     async def _stop(self, scanner: Scanner) -> None:
         try:
-            await asyncio.wait_for(scanner.stop(), START_TIMEOUT_MS / 1_000)
+            async with asyncio.timeout(START_TIMEOUT_MS / 1_000):
+                await scanner.stop()
         except self._errors as error:
             # An adapter that is stuck, or gone, cannot be stopped; a new scanner takes over.
             self.stats.note(f"stopping {self.label}: {_say(error)}")
@@ -244,7 +246,8 @@ class BleSource(Source):
     async def _power_cycle(self) -> None:
         self.stats.note(f"{self.label}: its power is switched off and on")
         try:
-            await asyncio.wait_for(self._reset(), START_TIMEOUT_MS / 1_000)
+            async with asyncio.timeout(START_TIMEOUT_MS / 1_000):
+                await self._reset()
         except self._errors as error:
             self.stats.note(f"switching {self.label} off and on: {_say(error)}")
 

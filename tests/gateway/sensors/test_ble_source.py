@@ -63,12 +63,17 @@ class WatchClock:
     def __init__(self) -> None:
         self.monotonic_ns = 0
         self.running = asyncio.Event()
+        self.stopped = asyncio.Event()
+        """Somebody naps while time does not pass."""
         self.naps: list[float] = []
         self.clock = Clock(monotonic_ns=lambda: self.monotonic_ns, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         if seconds > ble_source.BATCH_MS / 1_000:
-            await self.running.wait()
+            if not self.running.is_set():
+                self.stopped.set()
+                await self.running.wait()
+                self.stopped.clear()
             self.naps.append(seconds)
             self.monotonic_ns += int(seconds * 10**9) + 1
         await asyncio.sleep(0)
@@ -219,20 +224,48 @@ def test_a_silent_scanner_is_restarted_then_its_adapter_switched_off_and_on(
         await waiting
         air.is_deaf = True
         watch.running.set()
-        batch = await reader.until(lambda seen: len(seen.gaps) >= 1 and air_log.count("power hci0") == 1)
+        batch = await reader.until(lambda seen: len(seen.gaps) >= 1 and "power hci0" in air_log)
         watch.running.clear()
         # Silent once: started anew. Silent again: the power, too.
         restart = ["active hci0", "start", "stop"]
         assert air_log[:7] == [*restart, *restart, "power hci0"]
-        assert set(reasons(batch)) == {"ble:hci0 was silent, and is started anew"}
+        assert set(reasons(batch)) == {"ble:hci0 was silent, and was started anew"}
         assert batch.gaps[0][0] == 1
         assert batch.gaps[0][1].count == 0
-        assert batch.gaps[0][1].from_ns < batch.gaps[0][1].to_ns
+        assert batch.taken_ns[0] == batch.gaps[0][1].from_ns < batch.gaps[0][1].to_ns
         air.is_deaf = False
-        await asyncio.wait_for(air.started.wait(), WAIT_S)
+        await asyncio.wait_for(watch.stopped.wait(), WAIT_S)
         air.say(ADDRESS, advertisement("back"))
         batch = await reader.until(lambda seen: len(seen.values) == 2)
         assert batch.values[1]["name"] == "back"
+        await reader.rest()
+
+    run(story())
+
+
+def test_a_silent_scanner_that_cannot_be_started_anew_is_missed_since_it_was_last_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ble_source, "BACK_OFF_MS", (1, 1))
+
+    async def story() -> None:
+        air = Air()
+        watch = WatchClock()
+        reader = Reader(opened(air, watch.clock, silence_ms="60000"))
+        waiting = asyncio.ensure_future(reader.until(lambda seen: len(seen.values) == 1))
+        await asyncio.wait_for(air.started.wait(), WAIT_S)
+        air.say(ADDRESS, advertisement("x"))
+        batch = await waiting
+        air.start_errors = [BleakError("no adapter")]
+        await asyncio.wait_for(watch.stopped.wait(), WAIT_S)
+        watch.running.set()
+        batch = await reader.until(lambda seen: len(seen.gaps) >= 2)
+        watch.running.clear()
+        assert reasons(batch)[:2] == [
+            "ble:hci0 cannot scan: BleakError: no adapter",
+            "ble:hci0 scans again",
+        ]
+        assert batch.gaps[1][1].from_ns == batch.taken_ns[0]
         await reader.rest()
 
     run(story())
