@@ -195,6 +195,10 @@ class HeightCore:
             return Fate.TAKEN
         if not is_new:
             return Fate.DUPLICATE
+        if vote.round > self.round + ROUNDS_KEPT:
+            # Where its voter is counts; what it votes for there is sent again when we are there.
+            self._see(index, vote.round)
+            return Fate.FUTURE
         if vote.phase == Phase.COORDINATE:
             fate = self._on_coordinate(index, ballot)
             if fate != Fate.TAKEN:
@@ -265,8 +269,7 @@ class HeightCore:
 
     def _count_vote(self, index: int, vote: Vote) -> None:
         """Count a vote that is genuine and the first of its voter, round and phase."""
-        if self._tally.see(index, vote.round):
-            self._see_rounds()
+        self._see(index, vote.round)
         if self.decided or not self.round - ROUNDS_KEPT <= vote.round <= self.round + ROUNDS_KEPT:
             return
         count = self._tally.add(index, vote)
@@ -349,6 +352,8 @@ class HeightCore:
         """Go on to a later round; nothing is prepared or committed in earlier ones any more."""
         self.round = round_
         self._tally.drop_before(round_ - ROUNDS_KEPT)
+        for old in [old for old in self._coordinated if old < round_]:
+            del self._coordinated[old]
         self._round_ends_ms = self._coordinate_at_ms = None
         if self._me is None:
             return
@@ -359,12 +364,15 @@ class HeightCore:
             self._prepare(self._value())
         else:
             self._say(Ballot(self._sign(Phase.ROUND, NO_BLOCK), self.best))
-            if self._tally.see(self._me, round_):
-                self._see_rounds()
+            self._see(self._me, round_)
             if self.round == round_:
                 self._try_prepare()
         if self.round == round_:
             self._try_commit()
+
+    def _see(self, index: int, round_: int) -> None:
+        if self._tally.see(index, round_):
+            self._see_rounds()
 
     def _see_rounds(self) -> None:
         """Somebody was seen in a later round than before."""
