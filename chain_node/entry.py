@@ -6,6 +6,8 @@ Runs on CPython.  Keys are CBOR lists that begin with the kind of the entry, so 
     ["anchor", owner, stream, upload]   1 chunk_count   2 cipher_root   3 plain_root   4 manifest_hash
                                         5 tx hash   6 height
     ["stream", owner, stream]           1 last upload
+    ["conduct", public key]             1 impeached_count   2 equivocation_count   3 last height
+    ["equivocation", voter, height]     1 round   2 phase   3 tx hash   4 height
 
 The owner is the public key that signed the anchors.  Stream ids follow from what is public; whoever else
 anchors under one has a stream of its own there, and takes nothing from the owner's.  A light client reads
@@ -34,6 +36,16 @@ def anchor_key(owner: bytes, stream: bytes, upload: int) -> bytes:
 def stream_key(owner: bytes, stream: bytes) -> bytes:
     """Where it stands how far the owner's stream has come."""
     return cbor.encode(["stream", owner, stream])
+
+
+def conduct_key(public: bytes) -> bytes:
+    """Where it stands how a proposer or validator has behaved."""
+    return cbor.encode(["conduct", public])
+
+
+def equivocation_key(voter: bytes, height: int) -> bytes:
+    """Where it stands that this one has contradicted itself at this height."""
+    return cbor.encode(["equivocation", voter, height])
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +151,64 @@ class StreamEntry:
         entry = cls(last_upload=fields.integer(1, "last upload"))
         fields.done()
         return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What a proposer or validator did against the rules.  One that is absent is `Conduct()`: nothing."""
+
+    impeached_count: int = 0
+    """How many of its turns to propose ended in an impeachment block."""
+    equivocation_count: int = 0
+    """At how many heights it was proven to have contradicted itself."""
+    last_height: int = 0
+    """The block that last added to this."""
+
+    def encode(self) -> bytes:
+        """The entry's bytes."""
+        return cbor.encode({1: self.impeached_count, 2: self.equivocation_count, 3: self.last_height})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Conduct":
+        """Raises WireError."""
+        fields = Fields(read(data, "conduct", ENTRY_SIZE_MAX), "conduct")
+        entry = cls(
+            impeached_count=fields.integer(1, "impeached_count"),
+            equivocation_count=fields.integer(2, "equivocation_count"),
+            last_height=fields.integer(3, "last height"),
+        )
+        fields.done()
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class EquivocationEntry:
+    """That somebody contradicted itself at a height, and where the two votes are that prove it."""
+
+    round: int
+    phase: int
+    """The number of a block.Phase."""
+    tx_hash: bytes
+    """The transaction that shows the votes."""
+    height: int
+    """The block that transaction is in."""
+
+    def encode(self) -> bytes:
+        """The entry's bytes."""
+        return cbor.encode({1: self.round, 2: self.phase, 3: self.tx_hash, 4: self.height})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "EquivocationEntry":
+        """Raises WireError."""
+        fields = Fields(read(data, "equivocation entry", ENTRY_SIZE_MAX), "equivocation entry")
+        entry = cls(
+            round=fields.integer(1, "round"),
+            phase=fields.integer(2, "phase"),
+            tx_hash=fields.blob(3, "tx hash"),
+            height=fields.integer(4, "height", 1),
+        )
+        fields.done()
+        return entry
+
+
+Entry = Account | AnchorEntry | StreamEntry | Conduct | EquivocationEntry

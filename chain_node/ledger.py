@@ -5,6 +5,9 @@ Runs on CPython.  Pure: state, transactions and a block's place in; receipts and
 its nonce stays free), or it enters: its nonce is used, its fee is the proposer's, and a receipt says
 whether it had its effect.  Money is only ever moved, so its sum stays the supply of the genesis.
 
+Beside transactions one thing changes the state: an impeachment block, which a committee makes in place
+of a proposer's, counts that against the proposer (`impeachment_block`).
+
 The free quota: an account that holds money has `free_tx_per_day` transactions with fee 0 each UTC day
 of block time.  The chain's time never runs backwards, so no clock gives a day's quota twice.
 """
@@ -12,16 +15,20 @@ of block time.  The chain's time never runs backwards, so no clock gives a day's
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from chain_node.block import NO_PROPOSER, Block, Header, list_root
-from chain_node.entry import Account, AnchorEntry, StreamEntry
+from chain_node import equivocation
+from chain_node.block import NO_PROPOSER, Block, Header, Vote, list_root
+from chain_node.entry import Account, AnchorEntry, EquivocationEntry, StreamEntry
 from chain_node.errors import IllicitBlock, Refused
 from chain_node.genesis import Genesis
 from chain_node.reason import Reason
+from chain_node.schedule import Schedule
 from chain_node.state import Overlay, State
-from chain_node.transaction import Anchor, Receipt, Transaction, Transfer
+from chain_node.transaction import Anchor, Equivocation, Receipt, Transaction, Transfer
 from puf.merkle_map import EMPTY, MerkleMap
 
 DAY_MS = 86_400_000
+IMPEACHMENT_ROUND = 1
+"""In the header of every impeachment block, whichever round decides it: there is one for a height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,9 @@ class Place:
     height: int
     time_ms: int
     proposer: bytes
-    """Public key of the account that gets the fees; NO_PROPOSER in a block without transactions."""
+    """Public key of the account that gets the fees; NO_PROPOSER in an impeachment block."""
+    schedule: Schedule
+    """Whose turn it is, and was."""
 
 
 def apply(state: State, transaction: Transaction, place: Place) -> Receipt:
@@ -53,7 +62,7 @@ def apply(state: State, transaction: Transaction, place: Place) -> Receipt:
     """
     admit(state, transaction, place)
     sender = state.account(transaction.sender)
-    if transaction.fee_ucpc == 0:
+    if transaction.uses_quota:
         day = place.time_ms // DAY_MS
         sender = replace(sender, quota_day=day, quota_used=sender.quota_used_on(day) + 1)
     state.set_account(
@@ -96,9 +105,9 @@ def admit(state: State, transaction: Transaction, place: Place, nonce: int | Non
         raise Refused(
             Reason.NONCE_AHEAD, f"nonce {transaction.nonce} comes too early; the next is {expected}"
         )
-    if transaction.fee_ucpc == 0:
+    if transaction.uses_quota:
         _admit_free(account, place)
-    elif transaction.fee_ucpc < genesis.fee_min_ucpc:
+    elif 0 < transaction.fee_ucpc < genesis.fee_min_ucpc:
         raise Refused(
             Reason.FEE_TOO_LOW,
             f"a fee of {transaction.fee_ucpc} ucpc; the least is {genesis.fee_min_ucpc}, or 0 for a free one",
@@ -108,6 +117,8 @@ def admit(state: State, transaction: Transaction, place: Place, nonce: int | Non
             Reason.FEE_NOT_COVERED,
             f"the fee of {transaction.fee_ucpc} ucpc is more than the balance of {account.balance_ucpc}",
         )
+    if isinstance(transaction.body, Equivocation):
+        _admit_evidence(state, transaction.body, place)
 
 
 def _admit_free(account: Account, place: Place) -> None:
@@ -121,6 +132,17 @@ def _admit_free(account: Account, place: Place) -> None:
         )
 
 
+def _admit_evidence(state: State, body: Equivocation, place: Place) -> None:
+    """Evidence is free, so only what is true and new may enter, or anybody could fill blocks with it."""
+    vote = equivocation.check(body, place.genesis, place.schedule, place.height)
+    if known := state.equivocation(vote.voter, vote.height):
+        raise Refused(
+            Reason.EVIDENCE_KNOWN,
+            f"that {vote.voter.hex()} contradicted itself at height {vote.height} "
+            f"is known since block {known.height}",
+        )
+
+
 def take_effect(state: State, transaction: Transaction, place: Place) -> None:
     """What the body says, once fee and nonce are settled.
 
@@ -129,6 +151,8 @@ def take_effect(state: State, transaction: Transaction, place: Place) -> None:
     body = transaction.body
     if isinstance(body, Transfer):
         _transfer(state, transaction.sender, body)
+    elif isinstance(body, Equivocation):
+        _convict(state, transaction, body, place.height)
     else:
         _anchor(state, transaction, body, place.height)
 
@@ -172,6 +196,15 @@ def _anchor(state: State, transaction: Transaction, body: Anchor, height: int) -
         height=height,
     )
     state.set_anchor(owner, body.stream, body.upload, entry)
+
+
+def _convict(state: State, transaction: Transaction, body: Equivocation, height: int) -> None:
+    vote = Vote.read(body.first)
+    entry = EquivocationEntry(vote.round, int(vote.phase), transaction.tx_hash, height)
+    state.set_equivocation(vote.voter, vote.height, entry)
+    conduct = state.conduct(vote.voter)
+    count = conduct.equivocation_count + 1
+    state.set_conduct(vote.voter, replace(conduct, equivocation_count=count, last_height=height))
 
 
 def _credit(state: State, public: bytes, amount_ucpc: int) -> None:
@@ -238,41 +271,75 @@ def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> B
     return Block(header, execution.transactions)
 
 
+def impeachment_block(
+    read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis, schedule: Schedule
+) -> tuple[Block, Execution]:
+    """The block in place of the one that the scheduled proposer did not bring about.
+
+    Everybody who knows the parent makes the same one, so that validators can agree on it without a
+    leader, in whichever round.  All it does is to count the impeachment.  Raises NodeMissing.
+    """
+    nodes = Overlay(read_node)
+    entries = MerkleMap(nodes, parent.state_root)
+    state = State(entries)
+    height = parent.height + 1
+    proposer = schedule.proposer(height)
+    conduct = state.conduct(proposer)
+    count = conduct.impeached_count + 1
+    state.set_conduct(proposer, replace(conduct, impeached_count=count, last_height=height))
+    root = state.commit()
+    execution = Execution((), (), (), root, dict(nodes), frozenset(entries.stale))
+    time_ms = parent.time_ms + genesis.block_period_ms + genesis.timeout_ms
+    place = Place(genesis, height, time_ms, NO_PROPOSER, schedule)
+    return block_of(parent, place, IMPEACHMENT_ROUND, execution), execution
+
+
 def check_block(
-    read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis, block: Block
+    read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis, block: Block, schedule: Schedule
 ) -> Execution:
     """Execute somebody's block and hold the result against its header.
 
     Raises IllicitBlock, which says what is not as it must be; NodeMissing.
     """
     header = block.header
+    _check_header(header, parent, genesis)
+    if header.round == IMPEACHMENT_ROUND:
+        made, execution = impeachment_block(read_node, parent, genesis, schedule)
+        _check_same(made.header, header, "this parent's impeachment block has")
+        return execution
+    if header.round != 0:
+        raise IllicitBlock(header.height, f"its round is {header.round}, which only votes may have")
+    if header.proposer != schedule.proposer(header.height):
+        why = f"it is the turn of {schedule.proposer(header.height).hex()}, not of {header.proposer.hex()}"
+        raise IllicitBlock(header.height, why)
+    if len(block.transactions) > genesis.block_tx_max:
+        raise IllicitBlock(header.height, f"it has more than {genesis.block_tx_max} transactions")
+    place = Place(genesis, header.height, header.time_ms, header.proposer, schedule)
+    execution = execute(read_node, parent, place, block.transactions)
+    for transaction, error in execution.refused:
+        raise IllicitBlock(header.height, f"transaction {transaction.tx_hash.hex()}: {error}")
+    made = block_of(parent, place, header.round, execution)
+    _check_same(made.header, header, "its transactions make of its parent")
+    return execution
+
+
+def _check_header(header: Header, parent: Head, genesis: Genesis) -> None:
     for is_right, why in (
         (header.chain_id == genesis.chain_id, "it is of another chain"),
         (header.height == parent.height + 1, f"it does not follow block {parent.height}"),
         (header.parent_hash == parent.block_hash, f"its parent is not {parent.block_hash.hex()}"),
         (header.time_ms > parent.time_ms, f"its time is not later than its parent's {parent.time_ms} ms"),
         (header.validators_hash == genesis.validators_hash, "its validators are not this chain's"),
-        (
-            len(block.transactions) <= genesis.block_tx_max,
-            f"it has more than {genesis.block_tx_max} transactions",
-        ),
-        (
-            header.proposer != NO_PROPOSER or not block.transactions,
-            "nobody proposed it, and it has transactions",
-        ),
     ):
         if not is_right:
             raise IllicitBlock(header.height, why)
-    place = Place(genesis, header.height, header.time_ms, header.proposer)
-    execution = execute(read_node, parent, place, block.transactions)
-    for transaction, error in execution.refused:
-        raise IllicitBlock(header.height, f"transaction {transaction.tx_hash.hex()}: {error}")
-    made = block_of(parent, place, header.round, execution).header
+
+
+def _check_same(made: Header, header: Header, what: str) -> None:
+    names = ("proposer", "time_ms", "tx_count", "tx_root", "receipts_root", "state_root")
+    wrong = [name for name in names if getattr(made, name) != getattr(header, name)]
     if made != header:
-        names = ("tx_count", "tx_root", "receipts_root", "state_root")
-        wrong = [name for name in names if getattr(made, name) != getattr(header, name)]
-        raise IllicitBlock(header.height, f"{', '.join(wrong)} not what its transactions make of its parent")
-    return execution
+        raise IllicitBlock(header.height, f"{', '.join(wrong)} not what {what}")
 
 
 def genesis_execution(genesis: Genesis) -> tuple[Head, Execution]:

@@ -16,7 +16,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chain_node.block import Header
-from chain_node.entry import Account, AnchorEntry, StreamEntry, account_key, anchor_key, stream_key
+from chain_node.entry import (
+    Account,
+    AnchorEntry,
+    Conduct,
+    StreamEntry,
+    account_key,
+    anchor_key,
+    conduct_key,
+    stream_key,
+)
 from chain_node.errors import CertificateError, EvidenceError, ForkFound, HeaderError, WireError
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.fields import Fields, read
@@ -177,6 +186,11 @@ class LightClient:
         """How far the owner's stream has come after that block; None if it proves to have no anchors."""
         data = self.confirm_state(stream_key(owner, stream), evidence)
         return None if data is None else StreamEntry.decode(data)
+
+    def confirm_conduct(self, public: bytes, evidence: StateEvidence) -> Conduct:
+        """What this proposer or validator did against the rules until that block."""
+        data = self.confirm_state(conduct_key(public), evidence)
+        return Conduct() if data is None else Conduct.decode(data)
 
 
 def verify_transaction(transaction: bytes, header: Header, proof: InclusionProof) -> None:

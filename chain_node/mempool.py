@@ -4,18 +4,21 @@ Runs on CPython.  Bounded in number, bytes and per account; above a bound it ans
 it has.  Transactions of one account leave in the order of their nonces, whatever order they came in;
 apart from that, first come, first served.  The pool lives in memory: whoever sent a transaction keeps
 it until it is final, and may send it again at any time.
+
+Evidence of an equivocation costs nothing, so of each there waits one at most, and only one that can enter
+the next block: its nonce is its account's next.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from chain_node import ledger
+from chain_node import equivocation, ledger
 from chain_node.errors import Refused
 from chain_node.ledger import DAY_MS, Place
 from chain_node.reason import Reason
 from chain_node.state import State
-from chain_node.transaction import Transaction
+from chain_node.transaction import Equivocation, Transaction
 
 COUNT_MAX = 20_000
 SIZE_MAX = 32 << 20
@@ -51,6 +54,8 @@ class Pool:
         self._since: dict[bytes, int] = {}
         """By hash: the height for which it came."""
         self._by_account: dict[bytes, _Pending] = {}
+        self._evidence: dict[tuple[bytes, int], Transaction] = {}
+        """By voter and height."""
         self._refusals: OrderedDict[bytes, Refused] = OrderedDict()
 
     def __len__(self) -> int:
@@ -91,6 +96,8 @@ class Pool:
         if transaction.nonce in pending.by_nonce:
             other = pending.by_nonce[transaction.nonce].tx_hash.hex()
             raise Refused(Reason.NONCE_PENDING, f"transaction {other} waits with nonce {transaction.nonce}")
+        if isinstance(transaction.body, Equivocation):
+            self._check_evidence(transaction, transaction.body, account.nonce)
         fees_ucpc = pending.fees_ucpc + transaction.fee_ucpc
         if fees_ucpc > account.balance_ucpc:
             raise Refused(
@@ -98,7 +105,7 @@ class Pool:
                 f"with those that wait the fees are {fees_ucpc} ucpc, the balance is {account.balance_ucpc}",
             )
         quota_used = account.quota_used_on(place.time_ms // DAY_MS) + pending.free_count
-        if transaction.fee_ucpc == 0 and quota_used >= place.genesis.free_tx_per_day:
+        if transaction.uses_quota and quota_used >= place.genesis.free_tx_per_day:
             raise Refused(
                 Reason.QUOTA_USED_UP,
                 f"{quota_used} free transactions of this UTC day are used or waiting; pay a fee, or wait",
@@ -109,8 +116,10 @@ class Pool:
         self._by_account[transaction.sender] = pending
         pending.by_nonce[transaction.nonce] = transaction
         pending.fees_ucpc = fees_ucpc
-        pending.free_count += transaction.fee_ucpc == 0
+        pending.free_count += transaction.uses_quota
         self._size += len(transaction.data)
+        if isinstance(transaction.body, Equivocation):
+            self._evidence[equivocation.accused(transaction.body)] = transaction
 
     def next_nonce(self, sender: bytes, nonce: int) -> int:
         """The first nonce from `nonce` on that no transaction of this account has here."""
@@ -154,7 +163,7 @@ class Pool:
             if len(self._refusals) > REFUSALS_KEPT:
                 self._refusals.popitem(last=False)
 
-    def settle(self, included: Iterable[Transaction], nonce_of: NonceOf, height: int) -> None:
+    def settle(self, included: Sequence[Transaction], nonce_of: NonceOf, height: int) -> None:
         """After block `height`: drop the transactions it included, and all that can no longer enter one."""
         senders = {transaction.sender for transaction in included if transaction.sender in self._by_account}
         for sender in senders:
@@ -171,16 +180,35 @@ class Pool:
             elif self._since[transaction.tx_hash] + WAIT_BLOCKS_MAX < height:
                 why = f"it waited {WAIT_BLOCKS_MAX} blocks for earlier nonces of its account"
                 dropped.append((transaction, Refused(Reason.EXPIRED, why)))
+        for transaction in included:
+            if isinstance(transaction.body, Equivocation):
+                other = self._evidence.get(equivocation.accused(transaction.body))
+                if other:
+                    why = f"transaction {transaction.tx_hash.hex()} has shown the same"
+                    dropped.append((other, Refused(Reason.EVIDENCE_KNOWN, why)))
         self.give_up(dropped)
+
+    def _check_evidence(self, transaction: Transaction, body: Equivocation, nonce: int) -> None:
+        if transaction.nonce != nonce:
+            # Otherwise one that can never enter a block could stand in the way of one that can.
+            raise Refused(
+                Reason.NONCE_AHEAD, f"evidence waits for no other transaction: its nonce must be {nonce}"
+            )
+        if other := self._evidence.get(equivocation.accused(body)):
+            raise Refused(
+                Reason.EVIDENCE_KNOWN, f"transaction {other.tx_hash.hex()} waits with the same evidence"
+            )
 
     def _remove(self, transaction: Transaction) -> None:
         if self._by_hash.pop(transaction.tx_hash, None) is None:
             return
         del self._since[transaction.tx_hash]
         self._size -= len(transaction.data)
+        if isinstance(transaction.body, Equivocation):
+            del self._evidence[equivocation.accused(transaction.body)]
         pending = self._by_account[transaction.sender]
         del pending.by_nonce[transaction.nonce]
         pending.fees_ucpc -= transaction.fee_ucpc
-        pending.free_count -= transaction.fee_ucpc == 0
+        pending.free_count -= transaction.uses_quota
         if not pending.by_nonce:
             del self._by_account[transaction.sender]

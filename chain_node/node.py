@@ -20,6 +20,7 @@ from chain_node.genesis import Genesis
 from chain_node.ledger import Execution, Head, Place
 from chain_node.mempool import Pool
 from chain_node.reason import Reason
+from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.storage import Storage
 from chain_node.transaction import Transaction, transaction_hash
@@ -62,6 +63,7 @@ class Node:
         self._consensus = consensus
         self._proposer = proposer
         self._clock_ms = clock_ms
+        self._schedule = TakeTurns(storage.genesis.proposers)
         self._heartbeat_s = heartbeat_ms / 1000
         self._state = self._head_state()
         self._proposed: tuple[bytes, Execution] | None = None
@@ -136,7 +138,7 @@ class Node:
                 execution = self._proposed[1]
             else:
                 read = self.storage.read_node
-                execution = ledger.check_block(read, parent, self.genesis, decided.block)
+                execution = ledger.check_block(read, parent, self.genesis, decided.block, self._schedule)
             self.storage.commit(decided.block, decided.certificate, execution)
             self._proposed = None
             self._state = self._head_state()
@@ -167,7 +169,7 @@ class Node:
 
     def _next_place(self) -> Place:
         time_ms = ledger.next_time_ms(self.head.time_ms, self._clock_ms())
-        return Place(self.genesis, self.head.height + 1, time_ms, self._proposer)
+        return Place(self.genesis, self.head.height + 1, time_ms, self._proposer, self._schedule)
 
     def _propose(self) -> Block:
         """A block of what waits; what turns out to be impossible is given up."""

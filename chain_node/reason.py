@@ -41,6 +41,10 @@ class Reason(IntEnum):
     """The height until which it was valid has passed."""
     BUSY = 14
     """The pool is full; send it again later."""
+    EVIDENCE_INVALID = 15
+    """The two votes do not prove that somebody contradicted itself here, within the heights that count."""
+    EVIDENCE_KNOWN = 16
+    """It was already shown, or waits to be, that this one contradicted itself at this height."""
 
     BALANCE_TOO_LOW = 32
     """The balance does not cover fee and amount together."""

@@ -6,9 +6,24 @@ away.  An Overlay keeps the nodes of a block that is not final yet apart from th
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from chain_node.entry import Account, AnchorEntry, StreamEntry, account_key, anchor_key, stream_key
+from chain_node.entry import (
+    Account,
+    AnchorEntry,
+    Conduct,
+    Entry,
+    EquivocationEntry,
+    StreamEntry,
+    account_key,
+    anchor_key,
+    conduct_key,
+    equivocation_key,
+    stream_key,
+)
 from puf.merkle_map import MerkleMap
+
+AnEntry = TypeVar("AnEntry", Account, AnchorEntry, StreamEntry, Conduct, EquivocationEntry)
 
 
 class Overlay(dict[bytes, bytes]):
@@ -26,7 +41,7 @@ class Overlay(dict[bytes, bytes]):
 
 
 class State:
-    """Accounts, anchors and streams after some block, and what a block in the making changes of them.
+    """The entries after some block, and what a block in the making changes of them.
 
     Reading raises NodeMissing when the node store is damaged.
     """
@@ -34,10 +49,8 @@ class State:
     def __init__(self, entries: MerkleMap, parent: "State | None" = None) -> None:
         self.entries = entries
         self._parent = parent
-        self._accounts: dict[bytes, Account] = {}
-        self._anchors: dict[tuple[bytes, bytes, int], AnchorEntry | None] = {}
-        self._streams: dict[tuple[bytes, bytes], StreamEntry | None] = {}
-        self._changes: dict[bytes, Account | AnchorEntry | StreamEntry] = {}
+        self._known: dict[bytes, Entry | None] = {}
+        self._changes: dict[bytes, Entry] = {}
 
     def fork(self) -> "State":
         """A State that begins as this one is; what is written to it stays in it."""
@@ -45,55 +58,63 @@ class State:
 
     def account(self, public: bytes) -> Account:
         """The account of this key; an account that never was paid is empty."""
-        if public not in self._accounts:
-            if self._parent:
-                self._accounts[public] = self._parent.account(public)
-            else:
-                data = self.entries.get(account_key(public))
-                self._accounts[public] = Account() if data is None else Account.decode(data)
-        return self._accounts[public]
+        return self._read(account_key(public), Account) or Account()
 
     def set_account(self, public: bytes, account: Account) -> None:
         """From now on the account of this key is `account`."""
-        self._accounts[public] = account
-        self._changes[account_key(public)] = account
+        self._write(account_key(public), account)
 
     def anchor(self, owner: bytes, stream: bytes, upload: int) -> AnchorEntry | None:
         """The anchor of this upload of the owner's stream, if there is one."""
-        place = (owner, stream, upload)
-        if place not in self._anchors:
-            if self._parent:
-                self._anchors[place] = self._parent.anchor(owner, stream, upload)
-            else:
-                data = self.entries.get(anchor_key(owner, stream, upload))
-                self._anchors[place] = None if data is None else AnchorEntry.decode(data)
-        return self._anchors[place]
+        return self._read(anchor_key(owner, stream, upload), AnchorEntry)
 
     def set_anchor(self, owner: bytes, stream: bytes, upload: int, entry: AnchorEntry) -> None:
         """Anchor an upload that is not anchored yet; the ledger has checked that."""
         old = self.anchor(owner, stream, upload)
         assert old is None, "an anchor never changes"  # noqa: S101 - only a bug gets here
-        self._anchors[owner, stream, upload] = entry
-        self._changes[anchor_key(owner, stream, upload)] = entry
+        self._write(anchor_key(owner, stream, upload), entry)
 
     def stream(self, owner: bytes, stream: bytes) -> StreamEntry | None:
         """How far the owner's stream has come; None when nothing of it is anchored."""
-        place = (owner, stream)
-        if place not in self._streams:
-            if self._parent:
-                self._streams[place] = self._parent.stream(owner, stream)
-            else:
-                data = self.entries.get(stream_key(owner, stream))
-                self._streams[place] = None if data is None else StreamEntry.decode(data)
-        return self._streams[place]
+        return self._read(stream_key(owner, stream), StreamEntry)
 
     def set_stream(self, owner: bytes, stream: bytes, entry: StreamEntry) -> None:
         """From now on the owner's stream is as `entry` says."""
-        self._streams[owner, stream] = entry
-        self._changes[stream_key(owner, stream)] = entry
+        self._write(stream_key(owner, stream), entry)
+
+    def conduct(self, public: bytes) -> Conduct:
+        """What this proposer or validator did against the rules."""
+        return self._read(conduct_key(public), Conduct) or Conduct()
+
+    def set_conduct(self, public: bytes, conduct: Conduct) -> None:
+        """From now on the conduct of this key is `conduct`."""
+        self._write(conduct_key(public), conduct)
+
+    def equivocation(self, voter: bytes, height: int) -> EquivocationEntry | None:
+        """Where it was shown that this one contradicted itself at this height; None when it never was."""
+        return self._read(equivocation_key(voter, height), EquivocationEntry)
+
+    def set_equivocation(self, voter: bytes, height: int, entry: EquivocationEntry) -> None:
+        """Remember that it was shown; the ledger has checked that it is new."""
+        self._write(equivocation_key(voter, height), entry)
 
     def commit(self) -> bytes:
         """Write all changes to the map in one batch; the new state root."""
         changes: dict[bytes, bytes | None] = {key: entry.encode() for key, entry in self._changes.items()}
         self._changes = {}
         return self.entries.update(changes)
+
+    def _read(self, key: bytes, kind: type[AnEntry]) -> AnEntry | None:
+        if key not in self._known:
+            if self._parent:
+                self._known[key] = self._parent._read(key, kind)
+            else:
+                data = self.entries.get(key)
+                self._known[key] = None if data is None else kind.decode(data)
+        entry = self._known[key]
+        assert entry is None or isinstance(entry, kind), "a key has one kind"  # noqa: S101 - only a bug
+        return entry
+
+    def _write(self, key: bytes, entry: Entry) -> None:
+        self._known[key] = entry
+        self._changes[key] = entry

@@ -25,6 +25,8 @@ TX_TYP = "cpc/tx"
 TX_SIZE_LIMIT = 1 << 16
 """Bytes of the longest transaction of any chain; a genesis may set less."""
 MEMO_SIZE_MAX = 64
+SHOWN_VOTE_SIZE_MAX = 512
+"""Bytes of a vote as evidence; block.VOTE_SIZE_MAX, which this file is below."""
 SUPPLY_UCPC = 1_000_000_000 * 1_000_000
 """All the money there is: 1,000,000,000 CPC.  Source: the white paper."""
 
@@ -103,9 +105,41 @@ class Anchor:
         return body
 
 
-Body = Transfer | Anchor
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Kind 3: two votes of one voter that contradict each other.
 
-KINDS: dict[int, type[Transfer] | type[Anchor]] = {kind.KIND: kind for kind in (Transfer, Anchor)}
+    One that proves what is not known yet needs neither fee nor quota nor money; every other one can
+    enter no block.  chain_node/equivocation.py says what proves it.
+    """
+
+    KIND: ClassVar[int] = 3
+    first: bytes
+    """A COSE_Sign1 of type "cpc/vote", signature included."""
+    second: bytes
+    """Another one for the same height, round and phase, with another block hash."""
+
+    def to_map(self) -> dict[int, object]:
+        """The body as it is encoded."""
+        return {1: self.first, 2: self.second}
+
+    @classmethod
+    def from_map(cls, value: object) -> "Equivocation":
+        """Raises WireError; what the votes say is not looked at yet."""
+        fields = Fields(value, "equivocation")
+        body = cls(
+            first=fields.blob_up_to(1, "first", SHOWN_VOTE_SIZE_MAX),
+            second=fields.blob_up_to(2, "second", SHOWN_VOTE_SIZE_MAX),
+        )
+        fields.done()
+        return body
+
+
+Body = Transfer | Anchor | Equivocation
+
+KINDS: dict[int, type[Transfer] | type[Anchor] | type[Equivocation]] = {
+    kind.KIND: kind for kind in (Transfer, Anchor, Equivocation)
+}
 """Every kind that the ledger knows.  A number is never used again for something else."""
 
 
@@ -120,7 +154,7 @@ class Transaction:
     nonce: int
     """How many transactions of this account are in blocks before it."""
     fee_ucpc: int
-    """Paid to the proposer; 0 uses the account's free quota."""
+    """Paid to the proposer; 0 uses the account's free quota, unless it is evidence."""
     valid_until: int | None
     """The last height that may include it; None: any."""
     body: Body
@@ -128,6 +162,11 @@ class Transaction:
     """The bytes that travel: a COSE_Sign1."""
     tx_hash: bytes
     """SHA-256 of `data`: its name."""
+
+    @property
+    def uses_quota(self) -> bool:
+        """Whether it is one of its account's free transactions of the day."""
+        return self.fee_ucpc == 0 and not isinstance(self.body, Equivocation)
 
     @classmethod
     def sign(

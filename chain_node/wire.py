@@ -18,7 +18,18 @@ from chain_node.block import (
     validators_hash,
     vote_payload,
 )
-from chain_node.entry import Account, AnchorEntry, StreamEntry, account_key, anchor_key, stream_key
+from chain_node.entry import (
+    Account,
+    AnchorEntry,
+    Conduct,
+    EquivocationEntry,
+    StreamEntry,
+    account_key,
+    anchor_key,
+    conduct_key,
+    equivocation_key,
+    stream_key,
+)
 from chain_node.errors import (
     CertificateError,
     ChainError,
@@ -46,6 +57,7 @@ from chain_node.transaction import (
     TX_SIZE_LIMIT,
     Anchor,
     Body,
+    Equivocation,
     Receipt,
     Transaction,
     Transfer,
@@ -70,6 +82,9 @@ __all__ = [
     "Certificate",
     "CertificateError",
     "ChainError",
+    "Conduct",
+    "Equivocation",
+    "EquivocationEntry",
     "EvidenceError",
     "ForkFound",
     "Genesis",
@@ -99,6 +114,8 @@ __all__ = [
     "account_key",
     "anchor_key",
     "certify",
+    "conduct_key",
+    "equivocation_key",
     "list_root",
     "stream_key",
     "transaction_hash",

@@ -13,6 +13,7 @@ from chain_node.block import VOTE_TYP
 from chain_node.evidence import Link
 from chain_node.ledger import Execution, Head, Place, block_of, execute, genesis_execution
 from chain_node.light_client import LightClient
+from chain_node.schedule import TakeTurns
 from chain_node.transaction import SUPPLY_UCPC, TX_TYP, Transaction, Transfer
 from chain_node.wire import Genesis, Phase, Vote, certify, vote_payload
 from puf import cose
@@ -80,7 +81,7 @@ def bench_ledger(size: str) -> list[Row]:
 
     def ours() -> Lap:
         with Stopwatch() as watch:
-            place = Place(genesis, 1, TIME_MS + 1, VALIDATORS[0].public)
+            place = Place(genesis, 1, TIME_MS + 1, VALIDATORS[0].public, TakeTurns(genesis.proposers))
             transactions = [Transaction.decode(item) for item in data]
             execution = execute(begin.nodes_added.__getitem__, head, place, transactions)
             block = block_of(head, place, 0, execution)
@@ -136,7 +137,7 @@ def _links(count: int) -> list[tuple[bytes, bytes]]:
     empty = Execution((), (), (), execution.state_root, {}, frozenset())
     links = []
     for height in range(1, count + 1):
-        place = Place(genesis, height, TIME_MS + height, VALIDATORS[0].public)
+        place = Place(genesis, height, TIME_MS + height, VALIDATORS[0].public, TakeTurns(genesis.proposers))
         header = block_of(head, place, 0, empty).header
         votes = [
             Vote.sign(key, genesis.chain_id, height, 0, Phase.COMMIT, header.block_hash)

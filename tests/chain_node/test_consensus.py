@@ -11,6 +11,7 @@ from chain_node.consensus import CommitteeOfOne, Decided
 from chain_node.errors import DoubleVote
 from chain_node.genesis import Genesis
 from chain_node.ledger import Head
+from chain_node.schedule import TakeTurns
 from tests.chain_node.world import PROPOSER, VALIDATORS, Chain, genesis_of
 
 KEY = VALIDATORS[0]
@@ -37,7 +38,9 @@ class Notebook:
 
 
 def block_on(head: Head, genesis: Genesis = GENESIS, later_ms: int = 1) -> Block:
-    place = ledger.Place(genesis, head.height + 1, head.time_ms + later_ms, PROPOSER.public)
+    place = ledger.Place(
+        genesis, head.height + 1, head.time_ms + later_ms, PROPOSER.public, TakeTurns(genesis.proposers)
+    )
     execution = ledger.execute(Chain(genesis).nodes.__getitem__, head, place, [])
     return ledger.block_of(head, place, 0, execution)
 

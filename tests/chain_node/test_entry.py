@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain_node.entry import Account, AnchorEntry, StreamEntry, account_key, anchor_key, stream_key
+from chain_node.entry import (
+    Account,
+    AnchorEntry,
+    Conduct,
+    EquivocationEntry,
+    StreamEntry,
+    account_key,
+    anchor_key,
+    conduct_key,
+    equivocation_key,
+    stream_key,
+)
 from chain_node.errors import WireError
 from chain_node.transaction import SUPPLY_UCPC
 from puf import cbor
@@ -23,18 +34,35 @@ def test_golden_keys() -> None:
         "8466" + b"anchor".hex() + "5820" + ONE.hex() + "5820" + TWO.hex() + "19012c"
     )
     assert stream_key(ONE, TWO).hex() == ("8366" + b"stream".hex() + "5820" + ONE.hex() + "5820" + TWO.hex())
+    assert conduct_key(ONE).hex() == "8267" + b"conduct".hex() + "5820" + ONE.hex()
+    assert equivocation_key(ONE, 300).hex() == (
+        "836c" + b"equivocation".hex() + "5820" + ONE.hex() + "19012c"
+    )
 
 
 def test_golden_values() -> None:
     assert Account(5, 6, 7, 8).encode().hex() == "a40105020603070408"
     assert StreamEntry(9).encode().hex() == "a10109"
+    assert Conduct(1, 2, 3).encode().hex() == "a3010102020303"
+    assert EquivocationEntry(1, 2, ONE, 4).encode().hex() == "a401010202035820" + ONE.hex() + "0404"
     assert ENTRY.encode().hex() == (
         "a60103" "025820" + ONE.hex() + "035820" + TWO.hex()
         + "045820" + ONE.hex() + "055820" + TWO.hex() + "0607"
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("entry", [Account(), Account(SUPPLY_UCPC, 6, 7, 8), ENTRY, StreamEntry(0)])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Account(),
+        Account(SUPPLY_UCPC, 6, 7, 8),
+        ENTRY,
+        StreamEntry(0),
+        Conduct(),
+        Conduct(5, 6, 7),
+        EquivocationEntry(0, 1, ONE, 1),
+    ],
+)
 def test_entries_come_back(entry: Any) -> None:
     assert type(entry).decode(entry.encode()) == entry
 
@@ -56,7 +84,7 @@ def test_an_entry_is_of_the_anchor_with_the_same_content_only() -> None:
 @given(
     st.binary(max_size=100)
     | st.dictionaries(st.integers(0, 7), st.integers(-1, 2**60) | st.binary()).map(cbor.encode),
-    st.sampled_from([Account, AnchorEntry, StreamEntry]),
+    st.sampled_from([Account, AnchorEntry, StreamEntry, Conduct, EquivocationEntry]),
 )
 def test_arbitrary_bytes_raise_only_wire_errors(data: bytes, kind: Any) -> None:
     try:

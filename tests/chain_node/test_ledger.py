@@ -123,7 +123,7 @@ def test_what_is_exactly_at_a_bound_is_taken() -> None:
     execution = ledger.execute(chain.nodes.__getitem__, chain.head, place, [pay, chain.sign(ALICE, anchor())])
     assert [receipt.reason.label for receipt in execution.receipts] == ["balance_too_low", "anchor_known"]
     block = ledger.block_of(chain.head, place, 0, execution)
-    assert ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, block) == execution
+    assert chain.check(block) == execution
     assert len(block.transactions) == chain.genesis.block_tx_max
 
 
@@ -330,9 +330,7 @@ def test_a_block_that_was_made_here_checks_everywhere(steps: Sequence[Any]) -> N
     place = chain.place()
     execution = ledger.execute(chain.nodes.__getitem__, chain.head, place, transactions)
     block = ledger.block_of(chain.head, place, 0, execution)
-    again = ledger.check_block(
-        chain.nodes.__getitem__, chain.head, chain.genesis, Block.decode(block.encode())
-    )
+    again = chain.check(Block.decode(block.encode()))
     assert again == replace(execution, refused=())
 
 
@@ -347,7 +345,7 @@ def tampered(chain: Chain, **changes: Any) -> str:
     block = ledger.block_of(chain.head, place, 0, execution)
     changed = replace(block, header=replace(block.header, **changes))
     with pytest.raises(IllicitBlock) as caught:
-        ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, changed)
+        chain.check(changed)
     return caught.value.why
 
 
@@ -360,7 +358,13 @@ def tampered(chain: Chain, **changes: Any) -> str:
         ({"parent_hash": bytes(32)}, "its parent is not "),
         ({"time_ms": START_MS + 1_000}, "its time is not later than its parent's 1700000001000 ms"),
         ({"validators_hash": bytes(32)}, "its validators are not this chain's"),
-        ({"proposer": NO_PROPOSER}, "nobody proposed it, and it has transactions"),
+        ({"proposer": NO_PROPOSER}, f"it is the turn of {PROPOSER.public.hex()}, not of 00000000"),
+        ({"proposer": ALICE.public}, f"it is the turn of {PROPOSER.public.hex()}, not of "),
+        ({"round": 2}, "its round is 2, which only votes may have"),
+        (
+            {"round": 1},
+            "proposer, time_ms, tx_count, tx_root, receipts_root, state_root not what this parent",
+        ),
         ({"state_root": bytes(32)}, "state_root not what its transactions make of its parent"),
         ({"receipts_root": bytes(32), "tx_root": bytes(32)}, "tx_root, receipts_root not what"),
         ({"tx_count": 2}, "tx_count not what"),
@@ -380,7 +384,7 @@ def test_a_block_with_a_transaction_that_cannot_stand_is_illicit() -> None:
     twice = replace(execution, transactions=(replayed, replayed), receipts=execution.receipts * 2)
     block = ledger.block_of(chain.head, place, 0, twice)
     with pytest.raises(IllicitBlock, match="nonce 0 is used; the next is 1") as caught:
-        ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, block)
+        chain.check(block)
     assert caught.value.height == 1
 
 
@@ -390,18 +394,32 @@ def test_a_block_of_more_transactions_than_the_chain_takes_is_illicit() -> None:
     execution = ledger.execute(chain.nodes.__getitem__, chain.head, chain.place(), many)
     block = ledger.block_of(chain.head, chain.place(), 0, execution)
     with pytest.raises(IllicitBlock, match="more than 2 transactions"):
-        ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, block)
+        chain.check(block)
 
 
-def test_an_empty_block_changes_no_state_and_needs_no_proposer() -> None:
+def test_an_empty_block_changes_no_state() -> None:
     chain = Chain()
-    place = replace(chain.place(), proposer=NO_PROPOSER)
+    place = chain.place()
     execution = ledger.execute(chain.nodes.__getitem__, chain.head, place, [])
     assert execution.state_root == chain.head.state_root
     assert (execution.nodes_added, execution.nodes_stale) == ({}, frozenset())
-    block = ledger.block_of(chain.head, place, 1, execution)
+    block = ledger.block_of(chain.head, place, 0, execution)
     assert block.header.tx_root == list_root([])
-    assert ledger.check_block(chain.nodes.__getitem__, chain.head, chain.genesis, block) == execution
+    assert chain.check(block) == execution
+
+
+def test_each_proposer_has_its_turn_and_no_other() -> None:
+    chain = Chain(genesis_of(proposers=(PROPOSER.public, ALICE.public)))
+    chain.extend()
+    for who, is_licit in ((ALICE, True), (PROPOSER, False)):
+        place = replace(chain.place(), proposer=who.public)
+        execution = ledger.execute(chain.nodes.__getitem__, chain.head, place, [])
+        block = ledger.block_of(chain.head, place, 0, execution)
+        if is_licit:
+            assert chain.check(block) == execution
+        else:
+            with pytest.raises(IllicitBlock, match=f"it is the turn of {ALICE.public.hex()}, not of "):
+                chain.check(block)
 
 
 # The beginning, and time

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chain_node import light_client
 from chain_node.block import Certificate, Header, certify
-from chain_node.entry import account_key, anchor_key, stream_key
+from chain_node.entry import Conduct, account_key, anchor_key, conduct_key, stream_key
 from chain_node.errors import (
     CertificateError,
     EvidenceError,
@@ -30,6 +30,7 @@ from tests.chain_node.world import (
     ALICE,
     BOB,
     CAROL,
+    PROPOSER,
     START_MS,
     STRANGERS,
     VALIDATORS,
@@ -303,6 +304,19 @@ def test_the_state_is_confirmed_present_and_absent() -> None:
     assert owned.last_upload == 4
     nobodys = CHAIN.state_evidence(stream_key(ALICE.public, stream))
     assert client.confirm_stream(ALICE.public, stream, nobodys) is None
+
+
+def test_conduct_is_confirmed_and_one_without_blame_proves_to_have_none() -> None:
+    chain = Chain()
+    chain.impeach()
+    client = LightClient(chain.genesis)
+    client.follow(chain.links)
+    evidence = chain.state_evidence(conduct_key(PROPOSER.public))
+    assert client.confirm_conduct(PROPOSER.public, evidence) == Conduct(1, 0, 1)
+    blameless = chain.state_evidence(conduct_key(ALICE.public))
+    assert client.confirm_conduct(ALICE.public, blameless) == Conduct()
+    with pytest.raises(EvidenceError, match="state proof against block 1"):
+        client.confirm_conduct(ALICE.public, evidence)
 
 
 def test_a_squatter_of_a_stream_id_proves_only_its_own_and_the_owner_is_anchored_all_the_same() -> None:

@@ -22,6 +22,7 @@ from chain_node.errors import (
 )
 from chain_node.genesis import Genesis
 from chain_node.ledger import Execution
+from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.storage import STATES_KEPT, Storage
 from chain_node.transaction import Transaction, Transfer
@@ -68,7 +69,9 @@ def account_of(storage: Storage) -> Account:
 def make(storage: Storage, *transactions: Transaction, genesis: Genesis = GENESIS) -> MADE:
     """A certified block on the storage's head, not committed yet."""
     head = storage.head
-    place = ledger.Place(genesis, head.height + 1, head.time_ms + 1, PROPOSER.public)
+    place = ledger.Place(
+        genesis, head.height + 1, head.time_ms + 1, PROPOSER.public, TakeTurns(genesis.proposers)
+    )
     execution = ledger.execute(storage.read_node, head, place, transactions)
     assert not execution.refused
     block = ledger.block_of(head, place, 0, execution)

@@ -15,6 +15,7 @@ from chain_node.transaction import (
     TX_TYP,
     Anchor,
     Body,
+    Equivocation,
     Receipt,
     Transaction,
     Transfer,
@@ -26,8 +27,10 @@ from tests.chain_node.world import ALICE, BOB, anchor
 CHAIN_ID = bytes(range(32))
 HASHES = st.binary(min_size=32, max_size=32)
 AMOUNTS = st.integers(1, SUPPLY_UCPC)
-BODIES: st.SearchStrategy[Body] = st.builds(Transfer, HASHES, AMOUNTS, st.binary(max_size=64)) | st.builds(
-    Anchor, HASHES, st.integers(0, 2**53 - 1), st.integers(1, 2**53 - 1), HASHES, HASHES, HASHES
+BODIES: st.SearchStrategy[Body] = (
+    st.builds(Transfer, HASHES, AMOUNTS, st.binary(max_size=64))
+    | st.builds(Anchor, HASHES, st.integers(0, 2**53 - 1), st.integers(1, 2**53 - 1), HASHES, HASHES, HASHES)
+    | st.builds(Equivocation, st.binary(max_size=512), st.binary(max_size=512))
 )
 
 # Golden vectors: a change here breaks every chain, and is a line in CHANGELOG.md.
@@ -66,6 +69,19 @@ def test_golden_anchor() -> None:
     assert (transaction.fee_ucpc, transaction.valid_until) == (0, None)
 
 
+def test_golden_equivocation() -> None:
+    transaction = Transaction.sign(ALICE, CHAIN_ID, 0, Equivocation(b"one vote", b"another"))
+    assert transaction.data.hex() == (
+        "d284582ea3012704582038088e4c2ae82f5c45c6808a61a6490d3c612ce1da235714466fc748fbc4cbbb10666370632f"
+        "7478a0583fa5015820000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f02000300050306"
+        "a201486f6e6520766f74650247616e6f746865725840c8939ebbdb4a7289891ac9d0aa7485fa115ab08eaef662b22858"
+        "0558eae00851bb1cd5fcdafa15d4d670934402e66f90fd2a51854fda24a3bc478dca4cfeba0c"
+    )
+    assert Transaction.decode(transaction.data) == transaction
+    assert not transaction.uses_quota
+    assert Transaction.sign(ALICE, CHAIN_ID, 0, TRANSFER).uses_quota
+
+
 def test_golden_receipt() -> None:
     receipt = Receipt(CHAIN_ID, Reason.ANCHOR_KNOWN, 1_000)
     assert receipt.encode().hex() == "a3015820" + CHAIN_ID.hex() + "021821031903e8"
@@ -89,12 +105,14 @@ def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
         "quota_used_up": 12,
         "expired": 13,
         "busy": 14,
+        "evidence_invalid": 15,
+        "evidence_known": 16,
         "balance_too_low": 32,
         "anchor_known": 33,
         "anchor_conflict": 34,
         "anchor_behind": 35,
     }
-    assert dict(enumerate((Transfer, Anchor), 1)) == KINDS
+    assert dict(enumerate((Transfer, Anchor, Equivocation), 1)) == KINDS
     assert Reason.ANCHOR_KNOWN.is_final
     assert not Reason.BUSY.is_final
 
@@ -135,7 +153,7 @@ def body(**changes: Any) -> dict[int, Any]:
         (payload(f2=1 << 80), Reason.MALFORMED, "nonce is not from 0"),
         (payload(f3=SUPPLY_UCPC + 1), Reason.MALFORMED, "fee_ucpc is not from 0"),
         (payload(f4=None), Reason.MALFORMED, "valid_until is not a number"),
-        (payload(f5=3), Reason.UNKNOWN_KIND, "no transactions of kind 3"),
+        (payload(f5=4), Reason.UNKNOWN_KIND, "no transactions of kind 4"),
         (payload(f5=0, f6=None), Reason.UNKNOWN_KIND, "no transactions of kind 0"),
         (payload(f6=[]), Reason.MALFORMED, "no transfer: it is no map"),
         (payload(f6=body(f2=0)), Reason.MALFORMED, "amount_ucpc is not from 1 to 1000000000000000"),
@@ -143,6 +161,9 @@ def body(**changes: Any) -> dict[int, Any]:
         (payload(f6=body(f3=bytes(65))), Reason.MALFORMED, "memo is not at most 64 bytes"),
         (payload(f6=body(f4=0)), Reason.MALFORMED, "no transfer: unknown fields"),
         (payload(f5=2), Reason.MALFORMED, "no anchor: chunk_count is not a number"),
+        (payload(f5=3), Reason.MALFORMED, "no equivocation: second is not at most 512 bytes"),
+        (payload(f5=3, f6={1: bytes(513), 2: b""}), Reason.MALFORMED, "first is not at most 512 bytes"),
+        (payload(f5=3, f6={1: b"", 2: b"", 3: b""}), Reason.MALFORMED, "no equivocation: unknown fields"),
         (payload(f7=0), Reason.MALFORMED, "unknown fields"),
         ([], Reason.MALFORMED, "no transaction: it is no map"),
     ],

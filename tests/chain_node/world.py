@@ -11,7 +11,8 @@ from chain_node.block import Block, Certificate, Header, Phase, Vote, certify
 from chain_node.entry import account_key
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.genesis import Genesis
-from chain_node.ledger import Head, Place
+from chain_node.ledger import Execution, Head, Place
+from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.transaction import SUPPLY_UCPC, Anchor, Body, Receipt, Transaction
 from puf import merkle_tree
@@ -33,7 +34,7 @@ VALIDATORS = tuple(key(f"validator {index}") for index in range(4))
 STRANGERS = tuple(key(f"stranger {index}") for index in range(4))
 
 
-def genesis_of(validators: Sequence[SigningKey] = VALIDATORS, **changes: int | str) -> Genesis:
+def genesis_of(validators: Sequence[SigningKey] = VALIDATORS, **changes: object) -> Genesis:
     """Half of the money is Alice's, half Bob's; 3 free transactions a day."""
     balances = sorted(((ALICE.public, SUPPLY_UCPC // 2), (BOB.public, SUPPLY_UCPC // 2)))
     genesis = Genesis(
@@ -91,6 +92,7 @@ class Chain:
     signers: Sequence[SigningKey] = VALIDATORS[:3]
 
     def __post_init__(self) -> None:
+        self.schedule = TakeTurns(self.genesis.proposers)
         self.head, execution = ledger.genesis_execution(self.genesis)
         self.nodes: dict[bytes, bytes] = dict(execution.nodes_added)
         self.links: list[Link] = []
@@ -117,21 +119,38 @@ class Chain:
     def place(self, time_ms: int | None = None) -> Place:
         """Where the next block stands; by default a second after its parent."""
         time_ms = self.head.time_ms + 1_000 if time_ms is None else time_ms
-        return Place(self.genesis, self.head.height + 1, time_ms, PROPOSER.public)
+        return Place(self.genesis, self.head.height + 1, time_ms, PROPOSER.public, self.schedule)
 
     def extend(self, *transactions: Transaction, time_ms: int | None = None) -> tuple[Receipt, ...]:
         """Add a block of these transactions, all of which must be able to stand in one; their receipts."""
         place = self.place(time_ms)
         execution = ledger.execute(self.nodes.__getitem__, self.head, place, transactions)
         assert execution.refused == ()
-        block = ledger.block_of(self.head, place, 0, execution)
+        self.append(ledger.block_of(self.head, place, 0, execution), execution)
+        return execution.receipts
+
+    def append(self, block: Block, execution: Execution) -> None:
+        """Add a block that is licit."""
         header = block.header
         self.nodes |= execution.nodes_added
         self.blocks.append(block)
         self.receipts.append(execution.receipts)
         self.links.append(Link(header, certificate_of(self.genesis, header, self.signers)))
         self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
-        return execution.receipts
+
+    def check(self, block: Block) -> Execution:
+        """What somebody's block does to the state after the last one.  Raises IllicitBlock."""
+        return ledger.check_block(self.nodes.__getitem__, self.head, self.genesis, block, self.schedule)
+
+    def impeachment(self) -> tuple[Block, Execution]:
+        """The block that stands in the next proposer's place."""
+        return ledger.impeachment_block(self.nodes.__getitem__, self.head, self.genesis, self.schedule)
+
+    def impeach(self) -> Block:
+        """Add it."""
+        block, execution = self.impeachment()
+        self.append(block, execution)
+        return block
 
     def balance(self, who: SigningKey) -> int:
         """What somebody has."""
