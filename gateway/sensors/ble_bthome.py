@@ -195,7 +195,9 @@ def _read_v2(body: bytes, values: Values) -> None:
         size = _SIZES.get(kind)
         if size is None:
             if kind not in (_TEXT, _RAW, _COMMAND):
-                raise Malformed(f"object {kind:02X} is unknown, so its length is, too")
+                # Nobody knows its length.  Newer objects come last, so that what is known can still be read.
+                values[f"object_{kind:02x}"] = body[at:]
+                return
             if at >= end:
                 raise Malformed(f"object {kind:02X} without its length")
             # The length of a command counts what stands behind its code.

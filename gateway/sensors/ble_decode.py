@@ -9,9 +9,11 @@ Runs on CPython.  A reading has
     error       why there are no values: damaged, no key, altered, replayed
     flaw        what is wrong with the AD structures
 
-The parsers are ours.  There are good ones on PyPI (bthome-ble, xiaomi-ble, govee-ble and others), but each
-depends on habluetooth, and that by bluetooth-auto-recovery on PyRIC, which is GPL and has no wheel; 17
-packages and 15 MB for tables of a few hundred lines.  They are peers of the bench, in their own environment.
+The parsers are ours.  There are well-kept ones on PyPI (bthome-ble, xiaomi-ble, govee-ble, ruuvitag-ble and
+others), but each depends on habluetooth, and that by bluetooth-auto-recovery on PyRIC, which is GPL-3 and
+has no wheel; they are peers of the bench, in their own environment.  theengsdecoder is GPL-3 itself.
+bleparser is MIT, but version 3.7.3 reads 87 of the 124 recorded events of the tests, fails with a bare
+KeyError or the like on one damaged event in 26, and checks no counter.  ruuvitag-sensor reads only Ruuvi.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Thermometers and other small sensors: Ruuvi, ATC, Inkbird, SensorPush, ThermoPro, Michelin's tyres.
 
 Runs on CPython.  Pure.  Values are whole numbers, the unit last in their name; what a device says it does
-not know is None.  Sources: docs.ruuvi.com (formats 2 to 6); github.com/pvvx/ATC_MiThermometer; for the
+not know is None.  Sources: docs.ruuvi.com (formats 2 to 6 and E1); github.com/pvvx/ATC_MiThermometer; for the
 others what the devices send, as collected by the users of ble_monitor.
 """
 
@@ -37,11 +37,11 @@ def decode_ruuvi(advertisement: Advertisement, data: bytes, vault: Vault) -> Val
     version = data[0]
     size, read = _RUUVI.get(version, (0, None))
     if read is None:
-        raise Malformed(f"data format {version} is unknown")
+        raise Malformed(f"data format {version:X} is unknown")
     if len(data) < size:
-        raise Malformed(f"{len(data)} bytes, data format {version} has {size}")
+        raise Malformed(f"{len(data)} bytes, data format {version:X} has {size}")
     values: Values = {}
-    result: Values = {"format": f"Ruuvitag V{version}", "device": "Ruuvitag", "values": values}
+    result: Values = {"format": f"Ruuvitag V{version:X}", "device": "Ruuvitag", "values": values}
     packet = read(data[:size], values)
     if packet is not None:
         result["packet"] = packet
@@ -61,10 +61,7 @@ def _ruuvi_3(data: bytes, values: Values) -> None:
 
 def _ruuvi_5(data: bytes, values: Values) -> int | None:
     _, temperature, humidity, pressure, x, y, z, power, moves, number = struct.unpack(">BhHHhhhHBH", data)
-    values["temperature_mdegc"] = _unless(temperature, -0x8000, temperature * 5)
-    # 0.0025 % each: rounded to the thousandth.
-    values["humidity_mpct"] = _unless(humidity, 0xFFFF, (humidity * 5 + 1) // 2)
-    values["pressure_pa"] = _unless(pressure, 0xFFFF, pressure + 50_000)
+    _climate(values, temperature, humidity, pressure)
     if -0x8000 in (x, y, z):
         values |= dict.fromkeys(("acceleration_x_mg", "acceleration_y_mg", "acceleration_z_mg"))
     else:
@@ -79,21 +76,51 @@ def _ruuvi_6(data: bytes, values: Values) -> int:
     _, temperature, humidity, pressure, pm, co2, voc, nox, light, _, number, flags = struct.unpack(
         ">BhHHHHBBBBBB", data
     )
-    values["temperature_mdegc"] = _unless(temperature, -0x8000, temperature * 5)
-    values["humidity_mpct"] = _unless(humidity, 0xFFFF, (humidity * 5 + 1) // 2)
-    values["pressure_pa"] = _unless(pressure, 0xFFFF, pressure + 50_000)
+    _climate(values, temperature, humidity, pressure)
     values["pm2_5_ng_per_m3"] = _unless(pm, 0xFFFF, pm * 100)
-    values["co2_ppm"] = _unless(co2, 0xFFFF, co2)
-    for name, high, bit in (("voc_index", voc, 6), ("nox_index", nox, 7)):
-        index = high << 1 | flags >> bit & 1
-        values[name] = _unless(index, 0x1FF, index)
+    _gases(values, co2, voc, nox, flags)
     # Logarithmic: 254 steps up to 65,535 lux.
     lux = math.exp(light * math.log(65_536) / 254) - 1
     values["illuminance_mlx"] = _unless(light, 0xFF, round(lux * 1_000))
     return int(number)
 
 
-_RUUVI: dict[int, tuple[int, Any]] = {3: (14, _ruuvi_3), 5: (18, _ruuvi_5), 6: (17, _ruuvi_6)}
+def _ruuvi_e1(data: bytes, values: Values) -> int | None:
+    _, temperature, humidity, pressure, *dust, co2, voc, nox, light, number, flags = struct.unpack(
+        ">BhHHHHHHHBB3s3x3sB11x", data
+    )
+    _climate(values, temperature, humidity, pressure)
+    for size, pm in zip(("1_0", "2_5", "4_0", "10"), dust, strict=True):
+        values[f"pm{size}_ng_per_m3"] = _unless(pm, 0xFFFF, pm * 100)
+    _gases(values, co2, voc, nox, flags)
+    centilux = int.from_bytes(light, "big")
+    values["illuminance_mlx"] = _unless(centilux, 0xFF_FFFF, centilux * 10)
+    count = int.from_bytes(number, "big")
+    return _unless(count, 0xFF_FFFF, count)
+
+
+def _climate(values: Values, temperature: int, humidity: int, pressure: int) -> None:
+    values["temperature_mdegc"] = _unless(temperature, -0x8000, temperature * 5)
+    # 0.0025 % each: rounded to the thousandth.
+    values["humidity_mpct"] = _unless(humidity, 0xFFFF, (humidity * 5 + 1) // 2)
+    values["pressure_pa"] = _unless(pressure, 0xFFFF, pressure + 50_000)
+
+
+def _gases(values: Values, co2: int, voc: int, nox: int, flags: int) -> None:
+    values["co2_ppm"] = _unless(co2, 0xFFFF, co2)
+    for name, high, bit in (("voc_index", voc, 6), ("nox_index", nox, 7)):
+        index = high << 1 | flags >> bit & 1
+        values[name] = _unless(index, 0x1FF, index)
+    # Of the indexes; they say little before that is done.
+    values["is_calibrating"] = bool(flags & 1)
+
+
+_RUUVI: dict[int, tuple[int, Any]] = {
+    0x03: (14, _ruuvi_3),
+    0x05: (18, _ruuvi_5),
+    0x06: (17, _ruuvi_6),
+    0xE1: (40, _ruuvi_e1),
+}
 """(bytes, reader) by data format."""
 
 

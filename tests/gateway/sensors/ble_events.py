@@ -80,17 +80,6 @@ NAMES: dict[str, tuple[tuple[str, int], ...]] = {
 }
 """(our name, how many of our unit make one of theirs): the first that is there.  Others lack underscores."""
 
-SAID_OTHERWISE = {
-    # Always what `motion` is.
-    "motion timer",
-    # `toggle`, for every switch.
-    "one btn switch",
-    # Whether there are values at all.
-    "data",
-    # Ours name a lock's error where it has one.
-    "error",
-}
-
 
 @cache
 def events() -> list[dict[str, Any]]:
@@ -115,16 +104,62 @@ def key_of(event: dict[str, Any]) -> bytes | None:
     return None
 
 
-def ours(name: str, values: dict[str, Any]) -> Any:
-    """Our value for their name, in their unit."""
+def differences(event: dict[str, Any], reading: dict[str, Any]) -> list[str]:
+    """What of the event's values, by their names, the reading gives otherwise or not at all."""
+    # They round what SensorPush sends to the hundredth.
+    tolerance = 0.005 if event["name"].startswith("sensorpush") else 0.0005
+    different = []
+    for name, want in event["expect"].items():
+        try:
+            got = _about_the_device(name, reading) if name in _ABOUT_THE_DEVICE else ours(name, reading)
+        except KeyError:
+            different.append(f"{name} is not there")
+            continue
+        is_number = isinstance(want, int | float) and isinstance(got, int | float)
+        if not (abs(got - want) <= tolerance if is_number else got == want):
+            different.append(f"{name} is {got!r} instead of {want!r}")
+    return different
+
+
+_ABOUT_THE_DEVICE = ("data", "firmware", "mac", "packet", "rssi", "type")
+
+
+def _about_the_device(name: str, reading: dict[str, Any]) -> Any:
+    match name:
+        case "data":
+            return "values" in reading
+        case "mac":
+            return str(reading.get("sensor_address", reading["address"])).replace(":", "")
+        case "packet":
+            return reading.get("packet", "no packet id")
+        case "rssi":
+            return reading["rssi_dbm"]
+    return reading[{"firmware": "format", "type": "device"}[name]]
+
+
+def ours(name: str, reading: dict[str, Any]) -> Any:
+    """Our value for their name, in their unit.  Raises KeyError."""
+    values = reading["values"]
+    match name:
+        case "motion timer":
+            name = "motion"
+        case "one btn switch":
+            # What they call every press of a switch.
+            return "toggle" if "press" in values else None
+        case "error":
+            # None where a lock has none.
+            return values.get("error")
+        case "locktype":
+            # Theirs is the name of ours.
+            return next(kind for kind in ("lock", "childlock", "antilock") if kind in values)
     candidates = NAMES.get(name, ((name.replace(" ", "_"), 1),))
     if name.startswith(("temperature probe", "temperature alarm", "low temperature")):
         candidates = ((name.replace(" ", "_") + "_mdegc", 1_000),)
     for key, factor in candidates:
         if key in values:
             value = values[key]
-            if value is None:
-                # They say 0 for what is not there.
+            if value is None and "probe" in name:
+                # They say 0 for a probe that is not there.
                 return 0
             return value / factor if factor > 1 else value
     raise KeyError(name)

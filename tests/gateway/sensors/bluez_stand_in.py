@@ -91,7 +91,7 @@ async def call(bus: MessageBus, path: str, interface: str, member: str, signatur
     reply = await bus.call(message)
     assert reply is not None
     if reply.message_type is not MessageType.METHOD_RETURN:
-        raise DBusError(reply.error_name, str(reply.body))
+        raise DBusError(str(reply.error_name), str(reply.body))
     return reply.body[0] if reply.body else None
 
 

@@ -11,7 +11,7 @@ from gateway.sensors.ble_decode import BY_COMPANY, BY_SERVICE, REMEMBERED_MAX, D
 from gateway.sensors.ble_hci import parse_event
 from gateway.sensors.ble_keys import Vault
 from puf import cbor
-from tests.gateway.sensors.ble_events import SAID_OTHERWISE, events, key_of, need_events, ours
+from tests.gateway.sensors.ble_events import differences, events, key_of, need_events
 
 
 def advertisement_of(event: dict[str, Any]) -> Advertisement:
@@ -32,30 +32,32 @@ def test_all_events_are_here() -> None:
 @pytest.mark.parametrize("event", events(), ids=lambda event: str(event["name"]))
 def test_an_event_gives_the_values_it_is_said_to_carry(event: dict[str, Any]) -> None:
     reading = reading_of(event, key_of(event))
-    want = dict(event["expect"])
-    if want.get("data") is False:
+    if event["expect"].get("data") is False:
         assert reading["error"] == "its key is wrong, or it was altered"
         assert "values" not in reading
+        # Theirs are of what it would be, had it opened.
+        wanted = {name: event["expect"][name] for name in ("mac", "rssi", "data")}
+        assert differences({**event, "expect": wanted}, reading) == []
         return
     assert "error" not in reading
     assert "flaw" not in reading
-    values = reading["values"]
-    assert reading["rssi_dbm"] == want.pop("rssi")
-    assert reading.get("sensor_address", reading["address"]).replace(":", "") == want.pop("mac")
-    assert reading["format"] == want.pop("firmware", reading["format"])
-    assert reading["device"] == want.pop("type", reading["device"])
-    packet = want.pop("packet", None)
-    assert reading.get("packet", "no packet id") == (packet if packet is not None else "no packet id")
-    if want.pop("locktype", None) is not None:
-        assert "lock" in values
-    # They round these to the hundredth.
-    tolerance = 0.005 if event["name"].startswith("sensorpush") else 0.0005
-    for name, value in want.items():
-        if name not in SAID_OTHERWISE:
-            got = ours(name, values)
-            assert got == value if isinstance(value, str) else abs(got - value) <= tolerance
-    assert not any(isinstance(value, float) for value in values.values())
+    assert differences(event, reading) == []
+    assert not any(isinstance(value, float) for value in reading["values"].values())
     assert cbor.decode(cbor.encode(reading)) == reading
+
+
+def test_no_value_of_any_event_is_passed_over() -> None:
+    compared = 0
+    for event in need_events():
+        if event["expect"].get("data") is False:
+            continue
+        reading = reading_of(event, key_of(event))
+        for name, want in event["expect"].items():
+            other = want + 1 if isinstance(want, int | float) else f"not {want}"
+            altered = {**event, "expect": {**event["expect"], name: other}}
+            assert [found.partition(" is ")[0] for found in differences(altered, reading)] == [name]
+            compared += 1
+    assert compared == 862
 
 
 def test_the_bytes_are_kept_whatever_is_made_of_them() -> None:

@@ -111,9 +111,48 @@ def test_ruuvi_format_6_as_published() -> None:
         "co2_ppm": 201,
         "voc_index": 10,
         "nox_index": 2,
+        "is_calibrating": False,
         "illuminance_mlx": 13_026_669,
     }
     assert reading["packet"] == 205
+
+
+# From docs.ruuvi.com, data format E1: valid data, maximum, minimum, invalid.
+RUUVI_E1 = [
+    (
+        "E1170C5668C79E0065007004BD11CA00C90A0213E0ACFFFFFFDECDEE01FFFFFFFFFFCBB8334C884F",
+        14_601_710,
+        (29_500, 55_300, 101_102, 10_100, 11_200, 121_300, 455_400, 201, 20, 4, True, 13_027_000),
+    ),
+    (
+        "E17FFF9C40FFFE27102710271027109C40FAFADC28F0FFFFFFFFFFFE3FFFFFFFFFFFCBB8334C884F",
+        16_777_214,
+        (163_835, 100_000, 115_534, *[1_000_000] * 4, 40_000, 500, 500, True, 144_284_000),
+    ),
+    (
+        "E1800100000000000000000000000000000000000000FFFFFF00000000FFFFFFFFFFCBB8334C884F",
+        0,
+        (-163_835, 0, 50_000, 0, 0, 0, 0, 0, 0, 0, False, 0),
+    ),
+    (
+        "E18000FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFFFFFFFFFFFFFFFFFF",
+        None,
+        (*[None] * 10, False, None),
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "packet", "values"), RUUVI_E1)
+def test_ruuvi_format_e1_as_published(data: str, packet: int | None, values: tuple[Any, ...]) -> None:
+    reading = decoded(0xFF, 0x0499, data)
+    names = (
+        *("temperature_mdegc", "humidity_mpct", "pressure_pa", "pm1_0_ng_per_m3", "pm2_5_ng_per_m3"),
+        *("pm4_0_ng_per_m3", "pm10_ng_per_m3", "co2_ppm", "voc_index", "nox_index", "is_calibrating"),
+        "illuminance_mlx",
+    )
+    assert reading["values"] == dict(zip(names, values, strict=True))
+    assert reading.get("packet") == packet
+    assert reading["format"] == "Ruuvitag VE1"
 
 
 def test_ruuvi_format_3_below_zero() -> None:
@@ -124,7 +163,7 @@ def test_ruuvi_format_3_below_zero() -> None:
     assert reading["values"]["temperature_mdegc"] == -26_300
 
 
-@pytest.mark.parametrize("data", ["", "05", "07" + "00" * 20, "03" + "00" * 12])
+@pytest.mark.parametrize("data", ["", "05", "07" + "00" * 20, "03" + "00" * 12, "E1" + "00" * 38])
 def test_damaged_ruuvi_data_is_named(data: str) -> None:
     assert decoded(0xFF, 0x0499, data)["error"]
 
@@ -164,6 +203,12 @@ def test_bthome_objects_as_published(data: str, values: dict[str, Any]) -> None:
     assert reading["values"] == values
 
 
+def test_an_object_of_a_newer_bthome_does_not_hide_those_before_it() -> None:
+    reading = bthome("40" + "0164" + "FE0102" + "02CA09")
+    assert reading["values"] == {"battery_pct": 100, "object_fe": bytes.fromhex("010202ca09")}
+    assert "error" not in reading
+
+
 def test_a_bthome_device_may_say_its_address() -> None:
     reading = bthome("42" + "a5808fe64854" + "02ca09")
     assert reading["sensor_address"] == "54:48:E6:8F:80:A5"
@@ -175,7 +220,6 @@ def test_a_bthome_device_may_say_its_address() -> None:
     [
         ("", "no device information byte"),
         ("20", "version 1, where only 2 is known"),
-        ("40FE01", "object FE is unknown"),
         ("4002CA", "object 02 has 1 bytes instead of 2"),
         ("4053", "object 53 without its length"),
         ("40530541", "object 53 has 1 bytes instead of 5"),
