@@ -32,14 +32,14 @@ from gateway.config import AUDIT_SOURCE, GatewayConfig, StreamConfig
 from gateway.crypto.key_file import GatewayKey
 from gateway.crypto.stream import StreamKeys
 from gateway.disk import Disk, disk_error
-from gateway.errors import GatewayBusy, GatewayError, SpoolError, SpoolFull
+from gateway.errors import GatewayBusy, SpoolFull
 from gateway.ingest import Ingest, StreamRuntime
+from gateway.live_reload import LiveReload
 from gateway.pipeline import StreamPipeline, unfinished_pipelines
-from gateway.reload import changes
 from gateway.resume import missing_upload_count, resume_stream
 from gateway.sensors.audit_source import AuditSource
 from gateway.sensors.schemes import open_source
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap, Source, SourceError
+from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source
 from gateway.site import stream_keys
 from gateway.spool import Spool
 from gateway.store import LocalStore
@@ -72,54 +72,61 @@ class GatewayApp:
     ) -> None:
         """genesis: of the chain that is trusted."""
         self.config = config
-        self._key = key
+        self.key = key
         self._genesis = genesis
         self.clock = clock
-        self._disk = disk or Disk()
-        self._unfinished: list[StreamPipeline] = []
+        self.disk = disk or Disk()
+        self.exit = AsyncExitStack()
+        """What is closed at the end, the last one first."""
+        self.unfinished: list[StreamPipeline] = []
         """Of streams that have left the configuration, until all that they had accepted is sealed."""
         self.uplink: UplinkService | None = None
         """What leaves by MQTT, if anything does."""
         self._troubles = Troubles(clock)
-        self._upload_segments: dict[bytes, int] = {}
+        self.upload_segments: dict[bytes, int] = {}
+        """u of each stream, by stream id."""
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._ingest = Ingest(self, clock, self._troubles, self._stop, self._on_durable)
-        self.streams = self._ingest.streams
+        self._group: asyncio.TaskGroup | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self.ingest = Ingest(self, clock, self._troubles, self._stop, self._on_durable)
+        """Reads the sources."""
+        self.streams = self.ingest.streams
         """Those of the configuration."""
         self._spool_thread = ThreadPoolExecutor(1, "spool")
         self._store_thread = ThreadPoolExecutor(1, "store")
-        self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> "GatewayApp":
         try:
             await self._open()
         except BaseException:
-            await self._exit.aclose()
+            await self.exit.aclose()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._exit.aclose()
+        await self.exit.aclose()
 
     async def _open(self) -> None:
+        self.set_log_level()
         # What is opened last is closed first; databases in their threads, behind what still works there.
-        self._exit.callback(self._spool_thread.shutdown)
-        self._exit.callback(self._store_thread.shutdown)
-        self._disk.make_directory(self.config.spool_path)
-        self._disk.make_directory(self.config.store_path)
-        self._exit.callback(os.close, await _lock(self.config.spool_path / "gateway.lock"))
+        self.exit.callback(self._spool_thread.shutdown)
+        self.exit.callback(self._store_thread.shutdown)
+        self.disk.make_directory(self.config.spool_path)
+        self.disk.make_directory(self.config.store_path)
+        self.exit.callback(os.close, await _lock(self.config.spool_path / "gateway.lock"))
         self.spool = await self.in_spool_thread(self._open_spool)
-        self._exit.push_async_callback(self.in_spool_thread, self.spool.close)
+        self.exit.push_async_callback(self.in_spool_thread, self.spool.close)
         if self.config.uplink.is_on:
             self.uplink = await self.in_spool_thread(self._open_uplink)
-            self._exit.push_async_callback(self.in_spool_thread, self.uplink.close)
+            self.exit.push_async_callback(self.in_spool_thread, self.uplink.close)
         self.store = await self.in_store_thread(self._open_store)
-        self._exit.push_async_callback(self.in_store_thread, self.store.close)
+        self.exit.push_async_callback(self.in_store_thread, self.store.close)
         for stream in self.config.streams:
-            source = self._open_source(stream, self.config)
-            self._exit.push_async_callback(source.close)
-            pipeline = await self.in_spool_thread(partial(self._open_pipeline, stream, source))
+            source = self.open_source(stream, self.config)
+            self.exit.push_async_callback(source.close)
+            opening = partial(self.open_pipeline, stream, source.kind, self._tap)
+            pipeline = await self.in_spool_thread(opening)
             self.streams.append(StreamRuntime(stream, source, pipeline))
         missing = await self.in_spool_thread(lambda: missing_upload_count(self.spool, self.store))
         if missing:
@@ -129,8 +136,8 @@ class GatewayApp:
                 missing,
             )
         live = {stream.pipeline.row.stream_id for stream in self.streams}
-        self._unfinished = await self.in_spool_thread(
-            lambda: unfinished_pipelines(self.spool, self._keys_of, live, self._now_ms(), self._tap)
+        self.unfinished = await self.in_spool_thread(
+            lambda: unfinished_pipelines(self.spool, self._keys_of, live, self.now_ms(), self._tap)
         )
         for pipeline in self._pipelines():
             if pipeline.recovered_count:
@@ -140,30 +147,30 @@ class GatewayApp:
                     pipeline.recovered_count,
                 )
         if self.uplink is not None:
-            audit = (each.source for each in self.streams if isinstance(each.source, AuditSource))
-            self.uplink.start(self, next(audit, None))
+            self.uplink.start(self, self.audit_source(), self._live_pipelines)
         self.uploader = self._make_uploader()
-        self._exit.push_async_callback(self.uploader.close)
+        self.exit.push_async_callback(self.uploader.close)
 
     def _open_spool(self) -> Spool:
         return Spool(
             self.config.spool_path / "spool.db",
-            self._key.spool_key,
+            self.key.spool_key,
             size_max_bytes=self.config.spool.size_max_mib << 20,
             free_min_bytes=self.config.spool.disk_free_min_mib << 20,
-            disk=self._disk,
+            disk=self.disk,
         )
 
     def _open_uplink(self) -> "UplinkService":
         # Here, because most gateways have no uplink, and so need no MQTT library.
         from gateway.uplink_service import UplinkService
 
-        uplink = UplinkService(self.config, self._key, self, self.clock, self._disk)
+        uplink = UplinkService(self.config, self.key, self, self.clock, self.disk)
         # For a spool that was lost: its numbers must not come a second time.
         self.spool.skip_boots(uplink.outbox.boot_max)
         return uplink
 
-    def _open_source(self, stream: StreamConfig, config: GatewayConfig) -> Source:
+    def open_source(self, stream: StreamConfig, config: GatewayConfig) -> Source:
+        """As `config` says.  Raises SourceError."""
         if stream.source == AUDIT_SOURCE:
             return AuditSource(stream.name, self.clock)
         url, overrun = config.source_url(stream), stream.overrun
@@ -175,47 +182,48 @@ class GatewayApp:
     def _open_store(self) -> LocalStore:
         return LocalStore(self.config.store_path, file_size_min=self.config.store.file_size_min_kib << 10)
 
-    def _open_pipeline(self, stream: StreamConfig, source: Source) -> StreamPipeline:
-        keys = stream_keys(self._key, stream)
+    def open_pipeline(
+        self,
+        stream: StreamConfig,
+        kind: str,
+        tap_of: Callable[[str, str, bytes], StreamTap | None],
+        *,
+        is_running: bool = False,
+    ) -> StreamPipeline:
+        """In the spool's thread.  is_running: other streams are under way.  Raises GatewayError."""
+        keys = stream_keys(self.key, stream)
+        shape = (kind, stream.block_ms, stream.segment_blocks)
         # A store of its own to look at: the uploader's thread may be using the other one.
         with contextlib.closing(LocalStore(self.config.store_path, is_read_only=True)) as store:
             archive = Archive(store, keys.stream_id, stream.name, keys.segment_key)
-            if resume_stream(self.spool, archive, source.kind, stream.block_ms, stream.segment_blocks):
+            if resume_stream(self.spool, archive, *shape, may_skip_boots=not is_running):
                 log.warning(
                     "stream %s: the spool is new, the store is not; going on behind upload %d",
                     stream.name,
                     archive.upload_indexes()[-1],
                 )
-        return StreamPipeline(
-            self.spool,
-            keys,
-            stream.name,
-            source.kind,
-            stream.block_ms,
-            stream.segment_blocks,
-            self._now_ms(),
-            self._tap(stream.name, source.kind, keys.stream_id),
-        )
+        row = self.spool.open_stream(keys.stream_id, stream.name, *shape)
+        namesakes = [each for each in self.spool.streams() if each.name == stream.name]
+        self.spool.begin_at(row, max(map(self.spool.next_seq, namesakes)))
+        tap = tap_of(stream.name, kind, keys.stream_id)
+        return StreamPipeline(self.spool, keys, stream.name, *shape, self.now_ms(), tap)
 
     def _keys_of(self, name: str, slot_ms: int) -> StreamKeys:
-        return StreamKeys(self._key.data_root, self._key.identity.public, name, slot_ms)
+        return StreamKeys(self.key.data_root, self.key.identity.public, name, slot_ms)
+
+    def make_anchorer(self, config: GatewayConfig) -> Anchorer:
+        """What asks the node of `config`."""
+        chain = config.chain
+        head_path = config.spool_path / "trusted-head.cbor"
+        given = (chain.node_url, chain.fee_ucpc, chain.timeout_ms, head_path, self.disk)
+        return Anchorer(self.key.identity, self._genesis, *given)
 
     def _make_uploader(self) -> Uploader:
-        chain = self.config.chain
-        anchorer = Anchorer(
-            self._key.identity,
-            self._genesis,
-            chain.node_url,
-            chain.fee_ucpc,
-            chain.timeout_ms,
-            self.config.spool_path / "trusted-head.cbor",
-            self._disk,
-        )
-        self._upload_segments = {
+        self.upload_segments = {
             stream.pipeline.row.stream_id: stream.config.upload_segments for stream in self.streams
         }
-        segments = self._upload_segments
-        return Uploader(self, self.spool, self.store, anchorer, segments, chain.poll_ms, self.clock)
+        given = (self.make_anchorer(self.config), self.upload_segments, self.config.chain.poll_ms, self.clock)
+        return Uploader(self, self.spool, self.store, *given)
 
     async def in_spool_thread(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, done where the spool may be used."""
@@ -246,25 +254,27 @@ class GatewayApp:
         ends it otherwise comes as an ExceptionGroup; what was accepted is safe then, too.
         """
         async with asyncio.TaskGroup() as group:
+            self._group = group
             ticker = group.create_task(self._tick())
             uploads = group.create_task(self.uploader.run())
-            sending = None if self.uplink is None else group.create_task(self.uplink.run())
-            await self._ingest.run()
+            if self.uplink is not None:
+                self._sending = group.create_task(self.uplink.run())
+            await self.ingest.run()
             ticker.cancel()
             await self._seal_rest()
             await self._wait_anchored(anchor_timeout_ms)
             uploads.cancel()
-            if sending is not None:
-                sending.cancel()
+            if self._sending is not None:
+                self._sending.cancel()
 
     async def _tick(self) -> None:
         while True:
             await self.clock.sleep(TICK_MS / 1000)
-            now_ms = self._now_ms()
+            now_ms = self.now_ms()
             for pipeline in self._pipelines():
                 await self.in_spool_thread(partial(pipeline.tick, now_ms))
             for stream in self.streams:
-                self._ingest.log_notes(stream)
+                self.ingest.log_notes(stream)
             if self.uplink is not None and self.uplink.due_losses():
                 # A spool without room takes none, and is asked again.
                 with contextlib.suppress(SpoolFull):
@@ -272,7 +282,7 @@ class GatewayApp:
             self.uploader.wake()
 
     async def _seal_rest(self) -> None:
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         for pipeline in self._pipelines():
             await self.in_spool_thread(partial(pipeline.flush, now_ms))
             if not pipeline.is_drained:
@@ -314,7 +324,7 @@ class GatewayApp:
             tap = stream.pipeline.tap
             if isinstance(tap, StreamTap):
                 for gap in tap.new_losses():
-                    stream.pipeline.accept(Batch([], [], [(0, gap)]), self._now_ms())
+                    stream.pipeline.accept(Batch([], [], [(0, gap)]), self.now_ms())
                     tap.told(gap)
 
     # ------------------------------------------------------------- from afar
@@ -339,95 +349,56 @@ class GatewayApp:
         }
 
     async def reload(self, config: GatewayConfig) -> str:
-        """Goes on with `config`: what has changed, in words.  Streams that stay the same do not notice.
+        """Goes on with `config`: what has changed, in words; see gateway.live_reload.
 
-        Raises GatewayError, SourceError; everything is as before then.
+        Raises GatewayError, SourceError, DiskError; everything is as before then.
         """
-        plan = changes(self.config, config)
-        async with self._ingest.changing():
-            done: list[StreamConfig] = []
-            opened: list[StreamRuntime] = []
-            try:
-                for new in plan.added:
-                    opened.append(await self._add(new, config))
-                for new in plan.changed:
-                    done.append(self._stream(new.name).config)
-                    await self._change(self._stream(new.name), new, config)
-            except (GatewayError, SourceError):
-                for old in reversed(done):
-                    if self._stream(old.name).config != old:
-                        await self._change(self._stream(old.name), old, self.config)
-                for stream in opened:
-                    await self._remove(stream)
-                raise
-            for stream in opened:
-                self._ingest.start(stream)
-            for name in plan.removed:
-                await self._remove(self._stream(name))
-            self.config = config
-        log.info("configuration reloaded: %s", plan)
-        return str(plan)
+        return await LiveReload(self).apply(config)
 
     async def restart_stream(self, name: str) -> None:
         """Closes the stream's source and opens it again.  Raises UnknownStream, SourceError."""
-        config = self.config.stream(name)
-        async with self._ingest.changing():
-            await self._replace_source(self._stream(name), config, self.config)
+        await LiveReload(self).restart_stream(name)
 
-    def _stream(self, name: str) -> StreamRuntime:
+    def stream(self, name: str) -> StreamRuntime:
+        """The stream of that name, which there is."""
         return next(stream for stream in self.streams if stream.config.name == name)
 
-    async def _add(self, new: StreamConfig, config: GatewayConfig) -> StreamRuntime:
-        source = self._open_source(new, config)
-        self._exit.push_async_callback(source.close)
-        pipeline = await self.in_spool_thread(partial(self._open_pipeline, new, source))
-        stream = StreamRuntime(new, source, pipeline)
-        self.streams.append(stream)
-        self._upload_segments[pipeline.row.stream_id] = new.upload_segments
-        return stream
+    def audit_source(self) -> AuditSource | None:
+        """Where it is told what was commanded, if anybody may command."""
+        sources = [stream.source for stream in self.streams if isinstance(stream.source, AuditSource)]
+        return sources[0] if sources else None
 
-    async def _remove(self, stream: StreamRuntime) -> None:
-        await self._ingest.end(stream)
-        self.streams.remove(stream)
-        await self.in_spool_thread(partial(stream.pipeline.flush, self._now_ms()))
-        # What is not sealed yet, for want of room, is some day.
-        self._unfinished.append(stream.pipeline)
-        del self._upload_segments[stream.pipeline.row.stream_id]
-        self.uploader.wake()
+    async def begin_uplink(self, service: "UplinkService") -> None:
+        """Sends by it from now on."""
+        self.uplink = service
+        self.exit.push_async_callback(self.in_spool_thread, service.close)
+        service.start(self, self.audit_source(), self._live_pipelines)
+        if self._group is not None:
+            self._sending = self._group.create_task(service.run())
 
-    async def _change(self, stream: StreamRuntime, new: StreamConfig, config: GatewayConfig) -> None:
-        if new.source != stream.config.source:
-            await self._replace_source(stream, new, config)
-        stream.config = new
-        self._upload_segments[stream.pipeline.row.stream_id] = new.upload_segments
+    async def end_uplink(self) -> None:
+        """Sends no more; what waits in the outbox stays there."""
+        service, self.uplink = self.uplink, None
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait((self._sending,))
+            self._sending = None
+        if service is not None:
+            await self.in_spool_thread(service.close)
 
-    async def _replace_source(self, stream: StreamRuntime, new: StreamConfig, config: GatewayConfig) -> None:
-        """What the old one had is taken in first; what passed by in between is a gap."""
-        began_ns = self.clock.now_ns()
-        await self._ingest.end(stream)
-        try:
-            source = self._open_source(new, config)
-            if source.kind != stream.pipeline.kind:
-                await source.close()
-                raise SpoolError(
-                    f"stream {new.name} holds records of kind {stream.pipeline.kind}, "
-                    f"its source would yield {source.kind}: give the new source a stream of its own"
-                )
-        except (SpoolError, SourceError):
-            source = self._open_source(stream.config, self.config)
-            raise
-        finally:
-            stream.source = source
-            stream.notes_shown = 0
-            self._exit.push_async_callback(source.close)
-            gap = Gap("the source was opened anew", 0, began_ns, max(began_ns, self.clock.now_ns()))
-            await self._ingest.accept(stream, Batch([], [], [(0, gap)]))
-            self._ingest.start(stream)
+    def set_log_level(self) -> None:
+        """As the configuration says, unless the environment asks for everything."""
+        if not os.environ.get("CPC_DEBUG"):
+            logging.getLogger("cpc").setLevel(self.config.gateway.log_level.upper())
+
+    def _live_pipelines(self) -> list[StreamPipeline]:
+        return [stream.pipeline for stream in self.streams]
 
     def _pipelines(self) -> list[StreamPipeline]:
-        return [*(stream.pipeline for stream in self.streams), *self._unfinished]
+        return [*self._live_pipelines(), *self.unfinished]
 
-    def _now_ms(self) -> int:
+    def now_ms(self) -> int:
+        """Monotonic: what pipelines go by."""
         return self.clock.monotonic_ns() // 1_000_000
 
 

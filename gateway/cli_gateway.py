@@ -5,6 +5,7 @@ Runs on CPython.
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 from argparse import (
@@ -26,12 +27,15 @@ from gateway.config import ConfigError, GatewayConfig, load, parse
 from gateway.config_template import template
 from gateway.crypto.key_file import GatewayKey, create_gateway_key, load_gateway_key
 from gateway.database import open_database
-from gateway.disk import Disk
-from gateway.errors import NotRunYet
+from gateway.disk import Disk, DiskError
+from gateway.errors import GatewayError, NotRunYet
 from gateway.sensors.schemes import parse_url, resolved
+from gateway.sensors.source import SourceError
 from gateway.spool_rows import SCHEMA, SCHEMA_VERSION, SpoolCounts, read_counts, read_streams
 from gateway.store import LocalStore
 from puf.did import did_key
+
+log = logging.getLogger("cpc.gateway")
 
 CONFIG_NAME = "gateway.toml"
 PROGRESS_PERIOD_MS = 500
@@ -83,7 +87,8 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         formatter_class=RawDescriptionHelpFormatter,
         epilog="examples:\n  cpc run -c site/gateway.toml\n  cpc run -c site/gateway.toml --seconds 60\n\n"
         "Ends by itself when every source has ended; Ctrl-C or SIGTERM end it in order at any time, a\n"
-        "second one without waiting for anchors.  Exit code 1: not everything is anchored, the rest waits\n"
+        "second one without waiting for anchors.  SIGHUP reads the configuration again: what has changed is\n"
+        "changed while it runs, and what cannot be used is refused and changes nothing.  Exit code 1: not everything is anchored, the rest waits\n"
         "in the spool for the next run.",
     )
     add_config_option(run)
@@ -242,6 +247,7 @@ async def run_run(args: Namespace) -> int:
     key = load_gateway_key(config.key_path)
     async with GatewayApp(config, key, load_genesis(config.genesis_path)) as app:
         _stop_on_signals(app, output)
+        _reload_on_signal(app)
         if args.seconds is not None:
             asyncio.get_running_loop().call_later(args.seconds, app.stop)
         output.line(f"gateway {config.gateway.name}  {did_key(key.identity.public)}")
@@ -296,6 +302,25 @@ def _stop_on_signals(app: GatewayApp, output: Output) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+
+
+def _reload_on_signal(app: GatewayApp) -> None:
+    """SIGHUP reads the configuration again.  The log says what came of it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        try:
+            await app.reload(load(app.config.file))
+        except (GatewayError, SourceError, DiskError) as error:
+            log.error("configuration not reloaded, the one before goes on: %s", error)
+
+    def begin() -> None:
+        task = asyncio.create_task(reload())
+        # A loop holds its tasks only weakly.
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin)
 
 
 def run_status(args: Namespace) -> int:

@@ -83,10 +83,10 @@ class Ingest:
                 await stream.source.close()
             closer.cancel()
 
-    def start(self, stream: StreamRuntime) -> None:
-        """Takes in what the stream's source gives; `run` must be under way."""
+    def start(self, stream: StreamRuntime, first: Batch | None = None) -> None:
+        """Takes in `first`, then what the stream's source gives; `run` must be under way."""
         if self._group is not None:
-            stream.task = self._group.create_task(self._ingest(stream))
+            stream.task = self._group.create_task(self._ingest(stream, first))
             stream.task.add_done_callback(lambda task: self._changed.set())
 
     def _is_live(self, stream: StreamRuntime) -> bool:
@@ -98,8 +98,10 @@ class Ingest:
         for stream in self.streams:
             await stream.source.close()
 
-    async def _ingest(self, stream: StreamRuntime) -> None:
+    async def _ingest(self, stream: StreamRuntime, first: Batch | None) -> None:
         """Reads a source while the batches before are being made durable, several in one commit."""
+        if first is not None and not await self.accept(stream, first):
+            return
         queue: asyncio.Queue[Batch | None] = asyncio.Queue(GROUP_BATCHES_MAX)
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(stream, queue))
@@ -141,7 +143,7 @@ class Ingest:
         what = f"stream {stream.config.name}"
         while True:
             try:
-                await self._threads.in_spool_thread(partial(stream.pipeline.accept, piece, self._now_ms()))
+                await self._threads.in_spool_thread(partial(self._accept, stream, piece))
             except SpoolFull as error:
                 stream.is_full = True
                 self._troubles.happened(what, error)
@@ -153,6 +155,10 @@ class Ingest:
                     stream.is_full = False
                     self._troubles.over(what)
                 return True
+
+    def _accept(self, stream: StreamRuntime, piece: Batch) -> None:
+        # Looked up here, in the spool's thread, where a reload puts another pipeline into its place.
+        stream.pipeline.accept(piece, self._now_ms())
 
     def log_notes(self, stream: StreamRuntime) -> None:
         """What the source has noted since the last time."""

@@ -202,6 +202,10 @@ class Outbox:
         self._streams[stream_id] = _Stream(row, policy, (boot, end_seq), size)
         return boot, end_seq
 
+    def set_policy(self, stream_id: bytes, policy: str) -> None:
+        """What becomes of an open stream when its part is full, from now on."""
+        self._streams[stream_id].policy = policy
+
     def has_room(self, stream_id: bytes) -> bool:
         """Whether more of the stream may be accepted."""
         stream = self._streams[stream_id]

@@ -25,6 +25,7 @@ from gateway.config import ConfigError, GatewayConfig, UnknownStream, load, pars
 from gateway.disk import Disk, DiskError
 from gateway.errors import GatewayError
 from gateway.outbox import Outbox
+from gateway.reload import ReloadRefused
 from gateway.remote_command import (
     DONE,
     FAILED,
@@ -123,6 +124,8 @@ class Remote:
         self._disk = disk or Disk()
         self._troubles = Troubles(clock)
         self._queue: asyncio.Queue[tuple[Link, Message]] = asyncio.Queue()
+        self.busy = asyncio.Lock()
+        """Held from taking a command until it is answered; who ends `run` meanwhile cuts off its answer."""
         self._junk_count = 0
         self._junk_recorded_ns: int | None = None
 
@@ -171,16 +174,20 @@ class Remote:
     async def _work_for_ever(self) -> None:
         while True:
             link, message = await self._queue.get()
-            reply = await self.handle(message.payload)
-            try:
-                if reply is not None:
-                    self._answer(link, reply)
-            except LinkError as error:
-                # Not acknowledged, the command comes again, and is told that it was heard before.
-                self._troubles.happened("remote", error)
-                continue
-            if message.mid:
-                link.acknowledge(message.mid)
+            async with self.busy:
+                await self._work(link, message)
+
+    async def _work(self, link: Link, message: Message) -> None:
+        reply = await self.handle(message.payload)
+        try:
+            if reply is not None:
+                self._answer(link, reply)
+        except LinkError as error:
+            # Not acknowledged, the command comes again, and is told that it was heard before.
+            self._troubles.happened("remote", error)
+            return
+        if message.mid:
+            link.acknowledge(message.mid)
 
     def _answer(self, link: Link, reply: Reply) -> None:
         config = self._gateway.config
@@ -228,7 +235,7 @@ class Remote:
                 return Outcome(DONE, "", {})
             if command.word == SET_CONFIG:
                 return await self._set_config(command)
-        except (CommandRefused, ConfigError, UnknownStream) as error:
+        except (CommandRefused, ConfigError, ReloadRefused, UnknownStream) as error:
             return Outcome(REFUSED, str(error), {})
         except (GatewayError, SourceError, DiskError) as error:
             return Outcome(FAILED, str(error), {})

@@ -120,6 +120,10 @@ class Spool:
         if self.boot <= boot:
             self._begin_boot(boot + 1)
 
+    def set_limits(self, size_max_bytes: int, free_min_bytes: int) -> None:
+        """From now on."""
+        self._size_max_bytes, self._free_min_bytes = size_max_bytes, free_min_bytes
+
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
@@ -208,6 +212,19 @@ class Spool:
             (self.boot, first_entry(self.boot), stream.row),
         )
         return int(sealed[0][0])
+
+    def begin_at(self, stream: SpooledStream, seq: int) -> None:
+        """Lets the stream's next record in this boot have number `seq`, or the next that is greater.
+
+        For another stream of the same name, as its slots have another length now: a record's name says name,
+        boot and number, and must be that of one record only.  Nothing of the stream may wait to be sealed.
+        """
+        if self.next_seq(stream) < seq:
+            with transaction(self._database):
+                self._database.execute(
+                    "UPDATE stream SET sealed_boot = ?, sealed_seq = ? WHERE id = ?",
+                    (self.boot, seq, stream.row),
+                )
 
     def end_recovery(self, stream: SpooledStream) -> None:
         """Deletes what did not open.  Only after all that `recover` gave is sealed."""

@@ -88,7 +88,8 @@ class LocalStore(ChunkStore):
     ) -> None:
         """Opens or creates the store.  file_size_min: chunks of at least so many bytes become files."""
         self._path = path
-        self._file_size_min = file_size_min
+        self.file_size_min = file_size_min
+        """Chunks of at least so many bytes become files."""
         self._disk = disk or Disk()
         self._folders: set[Path] = set()
         if is_read_only and not (path / "store.db").exists():
@@ -120,7 +121,7 @@ class LocalStore(ChunkStore):
                     raise ChunkAltered(chunk_id, got, "what was to be stored", data)
                 if self._is_whole(chunk_id):
                     continue
-                is_file = len(data) >= self._file_size_min
+                is_file = len(data) >= self.file_size_min
                 if is_file:
                     self._make_folder(self._file(chunk_id).parent)
                     self._disk.write_file_atomic(self._file(chunk_id), data)

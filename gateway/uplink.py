@@ -109,6 +109,13 @@ def client_id(section: UplinkSection, identity: Identity) -> str:
     return section.client_id or f"cpc-{identity.name}-{identity.did[-12:]}"
 
 
+async def try_broker(section: UplinkSection, identity: Identity) -> None:
+    """Connects once, and leaves.  section: its files absolute.  Raises LinkError: what the broker says."""
+    link = Link(broker_of(section), f"{client_id(section, identity)}-try")
+    await link.open()
+    link.close()
+
+
 class Uplink:
     """Empties the outbox."""
 
@@ -120,9 +127,10 @@ class Uplink:
         section: UplinkSection,
         identity: Identity,
         clock: Clock,
+        stats: UplinkStats | None = None,
     ) -> None:
-        """section: its files absolute."""
-        self.stats = UplinkStats()
+        """section: its files absolute.  stats: of the one before, to count on in."""
+        self.stats = stats or UplinkStats()
         self.is_connected = False
         """The broker has let us in, and nothing has gone wrong since."""
         self._threads = threads
@@ -136,6 +144,7 @@ class Uplink:
         self._troubles = Troubles(clock)
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
+        self._is_new_birth = False
         self._acked: list[int] = []
         self._problem = ""
         self._settled_ns = clock.monotonic_ns()
@@ -149,6 +158,12 @@ class Uplink:
     def wake(self) -> None:
         """There may be something to send."""
         self._idle.clear()
+        self._news.set()
+
+    def announce(self, identity: Identity) -> None:
+        """Tells whoever listens that the streams are others now: another birth of the same session."""
+        self._identity = identity
+        self._is_new_birth = True
         self._news.set()
 
     async def wait_idle(self) -> None:
@@ -195,14 +210,10 @@ class Uplink:
         try:
             self.stats.connections += 1
             self._window = self._new_window(min(self._section.window, opened.receive_max))
-            link.publish(
-                self._state_topic,
-                birth(name, did, session, self._clock.now_ns(), self._identity.streams),
-                is_retained=True,
-            )
+            self._bear(link, session)
             self._troubles.over("uplink")
             self.is_connected = True
-            await self._send_for_ever(link, opened)
+            await self._send_for_ever(link, opened, session)
         except asyncio.CancelledError:
             # In order, so the broker drops our will: we say it ourselves.
             if link.is_open:
@@ -215,7 +226,13 @@ class Uplink:
             self._outbox_done()
             self._news.set()
 
-    async def _send_for_ever(self, link: Link, opened: Opened) -> None:
+    def _bear(self, link: Link, session: int) -> None:
+        self._is_new_birth = False
+        name, did, streams = self._identity.name, self._identity.did, self._identity.streams
+        text = birth(name, did, session, self._clock.now_ns(), streams)
+        link.publish(self._state_topic, text, is_retained=True)
+
+    async def _send_for_ever(self, link: Link, opened: Opened, session: int) -> None:
         """Raises LinkError when the connection is over."""
         closed = asyncio.ensure_future(link.wait_closed())
         try:
@@ -230,6 +247,8 @@ class Uplink:
                 if self._window.is_stalled(self._now_ms()):
                     link.abort("messages are not acknowledged")
                     raise LinkLost(f"{self._broker.label}: messages are not acknowledged")
+                if self._is_new_birth:
+                    self._bear(link, session)
                 await self._send(link, opened)
                 if len(self._acked) >= DONE_MAX:
                     await self._settle()

@@ -49,6 +49,10 @@ class Handover:
         self.committed_count = 0
         """Records handed over since the start."""
 
+    def set_limits(self, records_max: int, message_size_max: int) -> None:
+        """Of one message, from now on."""
+        self._records_max, self._message_size_max = records_max, message_size_max
+
     def tap(self, stream: StreamFormat, policy: str) -> StreamTap:
         """What the pipeline of `stream` is given."""
         return StreamTap(self, stream, self.outbox.open_stream(stream.stream_id, stream.stream, policy))
@@ -79,6 +83,7 @@ class StreamTap:
     def __init__(self, handover: Handover, stream: StreamFormat, mark: tuple[int, int]) -> None:
         self._handover = handover
         self.stream = stream
+        """How what is taken from now on leaves."""
         self._mark = mark
         self._told: set[str] = set()
 

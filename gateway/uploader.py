@@ -73,6 +73,8 @@ class Uploader:
         self._spool = spool
         self._store = store
         self._anchorer = anchorer
+        self._next_anchorer: Anchorer | None = None
+        """Takes over with the next pass."""
         self._upload_segments = upload_segments
         self._poll_ms = poll_ms
         self._clock = clock
@@ -102,9 +104,17 @@ class Uploader:
         """Returns when a pass has found nothing left that can be stored or anchored."""
         await self._idle.wait()
 
+    def use(self, anchorer: Anchorer, poll_ms: int) -> None:
+        """Asks another node from the next pass on."""
+        self._next_anchorer = anchorer
+        self._poll_ms = poll_ms
+        self.wake()
+
     async def close(self) -> None:
         """Closes the connection to the node."""
         await self._anchorer.close()
+        if self._next_anchorer is not None:
+            await self._next_anchorer.close()
 
     async def run(self) -> None:
         """Passes for ever: when woken, and every poll while something waits."""
@@ -124,6 +134,9 @@ class Uploader:
     async def run_once(self) -> bool:
         """One pass; whether nothing is left to do."""
         self._is_failing = False
+        if self._next_anchorer is not None:
+            before, self._anchorer, self._next_anchorer = self._anchorer, self._next_anchorer, None
+            await before.close()
         return await self._attempt("store", self._store_segments) and await self._attempt(
             "anchor", self._upload
         )

@@ -170,6 +170,23 @@ def test_the_first_signal_ends_a_run_in_order_and_the_second_at_once(cpc: Cpc, o
     assert status["is_running"] is False
 
 
+def test_a_signal_has_the_configuration_read_again(offline: Path) -> None:
+    text = offline.read_text().replace("speed=max", "speed=0.001")
+    offline.write_text(text)
+    with started("run", "-c", offline) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line_with(process.stdout, "stream can0 from")
+        line_with(process.stderr, "Cannot connect")
+        offline.write_text(text + 'overrun = "drop-oldest"\n')
+        process.send_signal(signal.SIGHUP)
+        line = line_with(process.stderr, "configuration not reloaded, the one before goes on: ")
+        assert "its source waits, and loses nothing; leave it out" in line
+        offline.write_text(text + "upload_segments = 3\n")
+        process.send_signal(signal.SIGHUP)
+        line_with(process.stderr, "configuration reloaded: streams: changed can0")
+
+
 def test_a_second_gateway_on_the_same_folder_is_refused(cpc: Cpc, offline: Path) -> None:
     offline.write_text(offline.read_text().replace("speed=max", "speed=0.001"))
     with started("run", "-c", offline) as process:

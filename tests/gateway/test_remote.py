@@ -276,12 +276,8 @@ def test_a_new_configuration_changes_streams_and_the_others_lose_nothing(
         (lambda text: text + "what = 1\n", "gateway.toml:"),
         (lambda text: "[[", "gateway.toml:1"),
         (
-            lambda text: text.replace("poll_ms = 10", "poll_ms = 11"),
-            "cannot change while the gateway runs: [chain]",
-        ),
-        (
-            lambda text: text.replace("block_ms = 1000", "block_ms = 2000", 1),
-            "cannot change while the gateway runs: periods or policy of stream can0",
+            lambda text: text.replace("[chain]", '[chain]\ngenesis = "other.cbor"'),
+            "cannot change while the gateway runs: [chain] genesis: another chain is another gateway.  Nothing",
         ),
         (lambda text: text.replace(did_key(OPERATOR.public), did_key(STRANGER.public)), "lock yourself out"),
         (lambda text: text.replace('"fed:can1"', '"replay:nowhere.trc"'), "nowhere.trc"),
