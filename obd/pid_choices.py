@@ -10,6 +10,9 @@ FUEL_SYSTEM = {
     4: "open loop: load or deceleration",
     8: "open loop: system fault",
     16: "closed loop with a fault: an oxygen sensor is not used",
+    32: "open loop: not yet warm, bank 2",
+    64: "open loop: load or deceleration, bank 2",
+    128: "open loop: system fault, bank 2",
 }
 SECONDARY_AIR = {
     1: "upstream of the catalyst",
@@ -74,17 +77,51 @@ FUEL_TYPE = {
     21: "hybrid, electric and combustion engine",
     22: "hybrid, regenerative",
     23: "bifuel, running on diesel",
+    24: "bifuel, running on natural gas",
+    25: "bifuel, running on diesel",
+    26: "natural gas",
+    27: "diesel and CNG at once",
+    28: "diesel and LNG at once",
+    29: "hydrogen, fuel cell",
+    30: "hydrogen, combustion engine",
+    31: "kerosene",
+    32: "heavy fuel oil",
 }
 EMISSION_STANDARD = {
     14: "heavy duty, Euro IV B1",
     15: "heavy duty, Euro V B2",
     16: "heavy duty, Euro EEV C",
+    17: "heavy duty, Euro VI",
 }
 BOOST_CONTROL = {
     0: "not defined",
     1: "open loop, no fault",
     2: "closed loop, no fault",
     3: "fault, value unreliable",
+}
+MI_DISPLAY = {
+    0: "not discriminatory",
+    1: "discriminatory",
+    3: "not required",
+}
+MI_MODE = {
+    0: "off",
+    1: "on demand",
+    2: "short",
+    3: "continuous",
+    14: "error",
+    15: "not required",
+}
+INDUCEMENT_LEVEL = {
+    0: "inactive",
+    1: "enabled",
+    2: "active",
+    3: "not supported",
+}
+HYBRID_MODE = {
+    0: "keeping the charge",
+    1: "depleting the charge",
+    2: "increasing the charge",
 }
 
 CHOICES = {
@@ -94,5 +131,18 @@ CHOICES = {
     "=fuel_type": FUEL_TYPE,
     "=emission_standard": EMISSION_STANDARD,
     "=boost_control": BOOST_CONTROL,
+    "=mi_display": MI_DISPLAY,
+    "=mi_mode": MI_MODE,
+    "=inducement_level": INDUCEMENT_LEVEL,
+    "=hybrid_mode": HYBRID_MODE,
 }
 """By the name that stands as a unit in the rows; other names with = are taken apart in `obd/pids.py`."""
+
+INDUCEMENT = (
+    (0x01, "reagent level too low"),
+    (0x02, "incorrect reagent"),
+    (0x04, "deviation of reagent consumption"),
+    (0x08, "NOx emissions too high"),
+    (0x80, "inducement active"),
+)
+"""Bits of the unit =inducement, whose value is the list of what holds."""

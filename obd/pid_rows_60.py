@@ -19,6 +19,7 @@ ROWS = """
 65|2|auto_neutral|Automatic transmission in drive|A.1 ? B.1|=yes|0|1
 65|2|manual_neutral|Manual transmission in gear|A.2 ? B.2|=yes|0|1
 65|2|glow_lamp|Glow plug lamp lit|A.3 ? B.3|=yes|0|1
+65|2|gear_recommended|Recommended gear|A.4 ? bits(B,4,4)||0|15
 66|5|air_flow_a|Mass air flow, sensor A|A.0 ? (256*B+C)/32|g/s|0|2047.96875
 66|5|air_flow_b|Mass air flow, sensor B|A.1 ? (256*D+E)/32|g/s|0|2047.96875
 67|3|coolant_temp_1|Engine coolant temperature, sensor 1|A.0 ? B-40|°C|-40|215
@@ -43,6 +44,10 @@ ROWS = """
 6B|5|egr_temp_b1s2|EGR temperature, bank 1 sensor 2|A.1 ? C-40|°C|-40|215
 6B|5|egr_temp_b2s1|EGR temperature, bank 2 sensor 1|A.2 ? D-40|°C|-40|215
 6B|5|egr_temp_b2s2|EGR temperature, bank 2 sensor 2|A.3 ? E-40|°C|-40|215
+6B|5|egr_wide_temp_b1s1|EGR temperature, bank 1 sensor 1 (wide range)|A.4 ? 4*B-40|°C|-40|980
+6B|5|egr_wide_temp_b1s2|EGR temperature, bank 1 sensor 2 (wide range)|A.5 ? 4*C-40|°C|-40|980
+6B|5|egr_wide_temp_b2s1|EGR temperature, bank 2 sensor 1 (wide range)|A.6 ? 4*D-40|°C|-40|980
+6B|5|egr_wide_temp_b2s2|EGR temperature, bank 2 sensor 2 (wide range)|A.7 ? 4*E-40|°C|-40|980
 6C|5|throttle_actuator_commanded_a|Commanded throttle actuator A|A.0 ? 100*B/255|%|0|100
 6C|5|throttle_actuator_position_a|Relative position of throttle actuator A|A.1 ? 100*C/255|%|0|100
 6C|5|throttle_actuator_commanded_b|Commanded throttle actuator B|A.2 ? 100*D/255|%|0|100
@@ -59,6 +64,8 @@ ROWS = """
 6E|9|injection_actual_b|Injection control pressure B|A.3 ? 10*(256*H+I)|kPa|0|655350
 6F|3|turbo_inlet_pressure_a|Turbocharger A compressor inlet pressure|A.0 ? B|kPa|0|255
 6F|3|turbo_inlet_pressure_b|Turbocharger B compressor inlet pressure|A.1 ? C|kPa|0|255
+6F|3|turbo_inlet_wide_pressure_a|Turbocharger A compressor inlet pressure (wide range)|A.2 ? 8*B|kPa|0|2040
+6F|3|turbo_inlet_wide_pressure_b|Turbocharger B compressor inlet pressure (wide range)|A.3 ? 8*C|kPa|0|2040
 70|10|boost_commanded_a|Commanded boost pressure A|A.0 ? (256*B+C)/32|kPa|0|2047.96875
 70|10|boost_actual_a|Boost pressure A|A.1 ? (256*D+E)/32|kPa|0|2047.96875
 70|10|boost_control_a|Boost pressure A control status|A.2 ? bits(J,0,2)|=boost_control|0|3

@@ -10,13 +10,15 @@ from collections import namedtuple
 from obd.dtc import dtc_text
 from obd.errors import ResponseError
 from obd.formula import Formula
-from obd.pid_choices import CHOICES
+from obd.pid_choices import CHOICES, INDUCEMENT
 from obd.tuples import new
 
 PID_MAX = 0xFF
 SUPPORT_PIDS = (0x00, 0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0, 0xE0)
 """Each tells which of the 32 PIDs behind it there are."""
 SOURCE = "SAE J1979 (2017), annex B"
+SOURCE_ANNEX = "SAE J1979-DA, annex B"
+_ANNEX_ONLY = (0xAA, 0xB2, 0xD2, 0xD3)
 
 
 class Field(namedtuple("Field", ("pid", "size", "key", "name", "formula", "unit", "low", "high", "source"))):
@@ -38,7 +40,7 @@ class Field(namedtuple("Field", ("pid", "size", "key", "name", "formula", "unit"
 
 
 class Value(namedtuple("Value", ("field", "value"))):
-    """value: int or float in the field's unit; bool; text for a choice; list of PIDs; or bytes."""
+    """value: int or float in the field's unit; bool; text for a choice; list of PIDs, bits, texts; bytes."""
 
     __slots__ = ()
 
@@ -163,6 +165,8 @@ def _meaning(field: Field, raw: "int | float | None", data: bytes) -> object:
         return number != 0
     if unit == "=dtc":
         return dtc_text(number) if number else ""
+    if unit == "=inducement":
+        return [text for bit, text in INDUCEMENT if number & bit]
     if unit == "=bits":
         return [bit for bit in range(8) if number >> bit & 1]
     return CHOICES[unit].get(number, f"reserved ({number})")
@@ -186,9 +190,10 @@ def _lines(pid: int) -> list[str]:
 
 
 def _field(line: str) -> Field:
-    pid, size, key, name, formula, unit, low, high = line.split("|")
+    digits, size, key, name, formula, unit, low, high = line.split("|")
+    pid = int(digits, 16)
     return Field(
-        int(pid, 16),
+        pid,
         int(size),
         key,
         name,
@@ -196,5 +201,5 @@ def _field(line: str) -> Field:
         unit,
         float(low) if "." in low else int(low),
         float(high) if "." in high else int(high),
-        SOURCE,
+        SOURCE_ANNEX if pid in _ANNEX_ONLY else SOURCE,
     )
