@@ -85,6 +85,11 @@ class HeightCore:
         self._tally = Tally(self._count)
         self._coordinated: dict[int, tuple[bytes, int]] = {}
         """By round: what its coordinator named, and the round of the certificate it showed, or -1."""
+        self._told = [0] * self._count
+        """By validator: the highest round that it has said itself that it is in, and shown its best there.
+
+        A ROUND that others bring may have lost its certificate on the way.
+        """
         self._accused: set[bytes] = set()
         self._has_prepared = self._has_committed = False
         """In this round."""
@@ -152,7 +157,8 @@ class HeightCore:
     def propose(self, block: Block | None, now_ms: int) -> None:
         """Our block, which the host knows to be licit; None: ask again a little later."""
         self._now_ms = now_ms
-        if self._own_proposal:
+        if self._blocks.sealed():
+            # Ours, or made with our key elsewhere: a second one would be evidence against us.
             return
         if block is None:
             self._propose_at_ms = now_ms + self._setup.resend_ms
@@ -182,6 +188,10 @@ class HeightCore:
         if vote.round < self.round - ROUNDS_KEPT:
             return Fate.LATE
         known = self._tally.get(vote.round, vote.phase, index)
+        if known is None and index == self._me:
+            # All our votes are known; this one was made with our key elsewhere, or is a ROUND from before
+            # a restart.  We may yet vote there, and nobody is counted twice.
+            return Fate.FOREIGN
         is_new = known is None
         if known is None or known.block_hash != vote.block_hash:
             if not self._signatures.holds(vote):
@@ -193,7 +203,12 @@ class HeightCore:
             return Fate.FORGED
         if self.decided:
             return Fate.TAKEN
+        if sender == vote.voter:
+            self._told[index] = max(self._told[index], vote.round)
+        if vote.phase != Phase.ROUND and vote.block_hash not in self._blocks:
+            self._want(vote.block_hash, sender)
         if not is_new:
+            self._coordinate_if_told()
             return Fate.DUPLICATE
         if vote.round > self.round + ROUNDS_KEPT:
             # Where its voter is counts; what it votes for there is sent again when we are there.
@@ -203,8 +218,6 @@ class HeightCore:
             fate = self._on_coordinate(index, ballot)
             if fate != Fate.TAKEN:
                 return fate
-        if vote.phase != Phase.ROUND and vote.block_hash not in self._blocks:
-            self._want(vote.block_hash, sender)
         self._count_vote(index, vote)
         return Fate.TAKEN
 
@@ -388,7 +401,13 @@ class HeightCore:
             self._round_ends_ms = self._now_ms + length_ms
             if self.round >= 2 and self._coordinator(self.round) == self._me:
                 self._coordinate_at_ms = self._now_ms + length_ms // 3
-        if self._coordinate_at_ms is not None and self._tally.count_in(self.round) == self._count:
+        self._coordinate_if_told()
+
+    def _coordinate_if_told(self) -> None:
+        """Waiting for more is in vain when all others have shown what they know."""
+        if self._coordinate_at_ms is not None and all(
+            told >= self.round or index == self._me for index, told in enumerate(self._told)
+        ):
             self._coordinate_at_ms = None
             self._coordinate()
 
@@ -554,6 +573,7 @@ class HeightCore:
         proposed = self._own_proposal
         if proposed and not (self.decided or self._has_prepared or self.round):
             self._prepare(proposed.block.header.block_hash, Cause.PROPOSAL)
+        self._try_commit()
 
 
 def _is_over(time_ms: int | None, now_ms: int) -> bool:

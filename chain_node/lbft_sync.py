@@ -72,8 +72,10 @@ class Sync:
         """A final block beyond the next one: kept if it was asked for."""
         if sender != self._asked_of or not ours < message.height <= self._asked_to:
             return Fate.FUTURE
-        if message.height in self._final:
+        kept = self._final.get(message.height)
+        if kept and kept[0] == sender:
             return Fate.DUPLICATE
+        # Nothing of it is verified yet: who was asked before, and may have lied, must not stand in the way.
         self._final[message.height] = (sender, message)
         return Fate.EARLY
 

@@ -48,10 +48,6 @@ class Tally:
         """The highest round that at least `count` distinct validators have been seen in, or beyond."""
         return sorted(self._rounds, reverse=True)[count - 1]
 
-    def count_in(self, round_: int) -> int:
-        """How many validators have been seen in `round_` or beyond."""
-        return sum(seen >= round_ for seen in self._rounds)
-
     def drop_before(self, floor: int) -> None:
         """Forget the votes of rounds before `floor`."""
         for place in [place for place in self._votes if place[0] < floor]:

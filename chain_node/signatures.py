@@ -45,6 +45,8 @@ class Signatures:
 
     def certifies(self, certificate: Certificate, phase: Phase) -> bool:
         """Whether a quorum of distinct validators cast this vote, and every signature holds."""
+        if len(certificate.signatures) < quorum.size(len(self.validators)):
+            return False
         previous = -1
         for index, signature in certificate.signatures:
             if not previous < index < len(self.validators):
@@ -59,7 +61,7 @@ class Signatures:
                 signature,
             ):
                 return False
-        return len(certificate.signatures) >= quorum.size(len(self.validators))
+        return True
 
     def forget(self) -> None:
         """Begin a new height."""
