@@ -87,9 +87,9 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         formatter_class=RawDescriptionHelpFormatter,
         epilog="examples:\n  cpc run -c site/gateway.toml\n  cpc run -c site/gateway.toml --seconds 60\n\n"
         "Ends by itself when every source has ended; Ctrl-C or SIGTERM end it in order at any time, a\n"
-        "second one without waiting for anchors.  SIGHUP reads the configuration again: what has changed is\n"
-        "changed while it runs, and what cannot be used is refused and changes nothing.  Exit code 1: not everything is anchored, the rest waits\n"
-        "in the spool for the next run.",
+        "second one without waiting for anchors.  Exit code 1: not everything is anchored, the rest waits\n"
+        "in the spool for the next run.  SIGHUP reads the configuration again: what has changed changes\n"
+        "while it runs; a file that cannot be used is refused, and changes nothing.",
     )
     add_config_option(run)
     run.add_argument("--seconds", type=whole_number, help="stop after so many seconds")

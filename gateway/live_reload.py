@@ -18,23 +18,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from chain_node.wire import ChainError
 from gateway.anchor import Anchorer
 from gateway.config import GatewayConfig, StreamConfig
-from gateway.disk import DiskError
+from gateway.crypto.key_file import GatewayKey
+from gateway.disk import Disk, DiskError
 from gateway.errors import AnchorError, GatewayError, SpoolError
-from gateway.ingest import StreamRuntime
+from gateway.ingest import Ingest, StreamRuntime
 from gateway.pipeline import StreamPipeline
 from gateway.reload import Changes, ReloadRefused, changes
-from gateway.sensors.source import Batch, Gap, Source, SourceError
+from gateway.sensors.audit_source import AuditSource
+from gateway.sensors.source import Batch, Clock, Gap, Source, SourceError
+from gateway.spool import Spool
+from gateway.store import LocalStore
 from gateway.uplink_handover import StreamTap
+from gateway.uploader import Uploader
 
 if TYPE_CHECKING:
-    from gateway.app import GatewayApp
     from gateway.uplink_service import Prepared, UplinkService
 
 log = logging.getLogger("cpc.gateway")
@@ -43,10 +48,64 @@ REMOTE_TOPICS = ("remote.command_topic", "remote.reply_topic")
 OPENED_ANEW = "the source was opened anew"
 
 
+TapOf = Callable[[str, str, bytes], StreamTap | None]
+Result = TypeVar("Result")
+
+
+class Running(Protocol):
+    """What is changed: see gateway.app, where each of these is explained."""
+
+    config: GatewayConfig
+    key: GatewayKey
+    clock: Clock
+    disk: Disk
+    ingest: Ingest
+    streams: list[StreamRuntime]
+    unfinished: list[StreamPipeline]
+    upload_segments: dict[bytes, int]
+    exit: contextlib.AsyncExitStack
+    spool: Spool
+    store: LocalStore
+    uploader: Uploader
+    uplink: UplinkService | None
+
+    async def in_spool_thread(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`."""
+
+    def open_source(self, stream: StreamConfig, config: GatewayConfig) -> Source:
+        """Raises SourceError."""
+
+    def open_pipeline(
+        self, stream: StreamConfig, kind: str, tap_of: TapOf, *, is_running: bool = False
+    ) -> StreamPipeline:
+        """In the spool's thread.  Raises GatewayError."""
+
+    def make_anchorer(self, config: GatewayConfig) -> Anchorer:
+        """What asks the node of `config`."""
+
+    def stream(self, name: str) -> StreamRuntime:
+        """The stream of that name."""
+
+    def audit_source(self) -> AuditSource | None:
+        """Where it is told what was commanded."""
+
+    async def begin_uplink(self, service: UplinkService) -> None:
+        """Sends by it from now on."""
+
+    async def end_uplink(self) -> None:
+        """Sends no more."""
+
+    def set_log_level(self) -> None:
+        """As the configuration says."""
+
+    def now_ms(self) -> int:
+        """Monotonic."""
+
+
 class LiveReload:
     """Changes a gateway under way."""
 
-    def __init__(self, app: GatewayApp) -> None:
+    def __init__(self, app: Running) -> None:
         self._app = app
         self._service: UplinkService | None = None
         """The uplink as it is to be."""

@@ -178,11 +178,11 @@ def test_a_signal_has_the_configuration_read_again(offline: Path) -> None:
         assert process.stderr is not None
         line_with(process.stdout, "stream can0 from")
         line_with(process.stderr, "Cannot connect")
-        offline.write_text(text + 'overrun = "drop-oldest"\n')
+        offline.write_text(text.replace('overrun = ""', 'overrun = "drop-oldest"'))
         process.send_signal(signal.SIGHUP)
         line = line_with(process.stderr, "configuration not reloaded, the one before goes on: ")
         assert "its source waits, and loses nothing; leave it out" in line
-        offline.write_text(text + "upload_segments = 3\n")
+        offline.write_text(text.replace("upload_segments = 12", "upload_segments = 3"))
         process.send_signal(signal.SIGHUP)
         line_with(process.stderr, "configuration reloaded: streams: changed can0")
 
