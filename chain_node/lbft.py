@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 from chain_node.block import Block, Vote
 from chain_node.kept import Kept
-from chain_node.lbft_height import HeightCore, Setup
-from chain_node.lbft_ready import NOTHING, Duties, Height, Ready, Serve
+from chain_node.lbft_height import HeightCore
+from chain_node.lbft_ready import NOTHING, Duties, Height, Ready, Serve, Setup
 from chain_node.lbft_states import Cause, Fate
 from chain_node.lbft_sync import Sync
 from chain_node.messages import Ballot, ConsensusMessage, Proposal, Validate, WantChain

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from chain_node.block import Block, Vote
 
 SEALED_MAX = 2
-ASKED_MAX = 64
-"""Hashes that are remembered as asked for."""
 
 
 @dataclass(slots=True)
@@ -36,7 +34,6 @@ class Candidates(dict[bytes, Candidate]):
 
     def __init__(self, impeachment: Block) -> None:
         self.impeachment_hash = impeachment.header.block_hash
-        self._asked_ms: dict[bytes, int] = {}
         super().__init__(
             {self.impeachment_hash: Candidate(impeachment, seal=None, is_licit=True, is_kept=True)}
         )
@@ -58,13 +55,3 @@ class Candidates(dict[bytes, Candidate]):
     def proposals(self) -> list[Block]:
         """All but the impeachment block."""
         return [each.block for name, each in self.items() if name != self.impeachment_hash]
-
-    def may_ask(self, block_hash: bytes, now_ms: int, again_ms: int) -> bool:
-        """Whether to ask for a block now; not twice within `again_ms`."""
-        asked_ms = self._asked_ms.get(block_hash)
-        if asked_ms is not None and now_ms < asked_ms + again_ms:
-            return False
-        if len(self._asked_ms) >= ASKED_MAX:
-            self._asked_ms.clear()
-        self._asked_ms[block_hash] = now_ms
-        return True

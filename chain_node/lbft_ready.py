@@ -5,9 +5,33 @@ Runs on CPython; pure.
 
 from dataclasses import dataclass
 
-from chain_node.block import Block, Certificate, Vote
+from chain_node.block import Block, Certificate, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.messages import ConsensusMessage
+from chain_node.schedule import Schedule
+from chain_node.signatures import Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What stays the same from height to height."""
+
+    signatures: Signatures
+    schedule: Schedule
+    base_timeout_ms: int
+    """How long round 0 lasts beyond the moment its block is due, and the base of later rounds."""
+    resend_ms: int
+    """After how long what may have been lost is sent, or asked for, again."""
+
+    def is_seal_of(self, seal: Vote, block: Block) -> bool:
+        """Whether this is the scheduled proposer's word for this block, if its signature holds."""
+        header = block.header
+        return (
+            (seal.phase, seal.round, seal.height) == (Phase.PROPOSE, 0, header.height)
+            and seal.block_hash == header.block_hash
+            and seal.chain_id == self.signatures.chain_id == header.chain_id
+            and seal.voter == self.schedule.proposer(header.height)
+        )
 
 
 @dataclass(frozen=True, slots=True)
