@@ -16,7 +16,8 @@ from typing import Any
 
 from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError, moment_text
 from gateway.sensors.obd_links import Link, open_link
-from gateway.sensors.obd_source import ObdSource, wishes_of
+from gateway.sensors.obd_source import ObdSource
+from gateway.sensors.obd_wishes import wishes_of
 from gateway.sensors.schemes import parse_url
 from gateway.sensors.source import SYSTEM_CLOCK, SourceUnavailable, SourceUrl
 from obd import vin as vins

@@ -29,6 +29,7 @@ from obd.query import (
     query,
 )
 from obd.readiness import Readiness, parse_readiness
+from obd.scales import MAXIMA_PIDS, Scales, scaled, scales_of
 from obd.test_results import TestResult, parse_test_results
 from obd.tuples import new
 from obd.value_table import TableValue
@@ -64,6 +65,8 @@ class Car:
     """PIDs of service 01 by ECU, rising; the ECUs in the order in which they answered."""
     takes_many: bool = False
     """Several PIDs may go in one request."""
+    scales: dict[int, Scales] = field(default_factory=dict)
+    """By ECU, where one does not count as usual."""
 
     @property
     def pids(self) -> list[int]:
@@ -148,7 +151,28 @@ def discover() -> Conversation[Car]:
     if len(pair) == 2 and all(ecu > 0xFF or ecu == 0 for ecu in car.ecus):
         outcome = yield query(services.request_current(pair))
         car.takes_many = any({pid for pid, _ in _parts(answer)} >= set(pair) for answer in outcome.answers)
+    if not set(MAXIMA_PIDS).isdisjoint(car.pids):
+        car.scales = yield from read_scales()
     return car
+
+
+def read_scales() -> Conversation[dict[int, Scales]]:
+    """Scales by ECU; those that count as usual are left out."""
+    found: dict[int, Scales] = {}
+    for pid in MAXIMA_PIDS:
+        answers = yield from ask(query(services.request_current([pid])))
+        for answer in answers:
+            for part, data in _parts(answer):
+                if scales := scales_of(part, data):
+                    found.setdefault(answer.ecu, {}).update(scales)
+    return found
+
+
+def rescaled(readings: list[Reading], scales: dict[int, Scales]) -> list[Reading]:
+    """Readings as each ECU means them."""
+    if not scales:
+        return readings
+    return [one._replace(values=scaled(one.pid, one.values, scales.get(one.ecu, {}))) for one in readings]
 
 
 def _parts(answer: Answer) -> list[tuple[int, bytes]]:
@@ -193,7 +217,7 @@ def readings_of(answers: Iterable[Answer]) -> tuple[list[Reading], list[str]]:
 def read_pid(car: Car, pid: int) -> Conversation[list[Reading]]:
     """One PID of every ECU that has it."""
     answers = yield from ask(request_for(car, [pid]))
-    return readings_of(answers)[0]
+    return rescaled(readings_of(answers)[0], car.scales)
 
 
 def read_dtcs() -> Conversation[TroubleCodes]:
@@ -260,9 +284,10 @@ def read_freeze_frame(frame: int = 0) -> Conversation[dict[int, list[Reading]]]:
                 found.setdefault(answer.ecu, []).append(Reading(answer.ecu, pid, data, decode(pid, data)))
             except ResponseError:
                 continue
+    scales = (yield from read_scales()) if found else {}
     # PID 02 says which code caused the frame: without one there is no frame.
     return {
-        ecu: readings
+        ecu: rescaled(readings, scales)
         for ecu, readings in found.items()
         if any(value.value for reading in readings if reading.pid == 0x02 for value in reading.values)
     }

@@ -249,7 +249,9 @@ def test_results_have_units_and_limits() -> None:
     (signed,) = parse_test_results(bytes.fromhex("3d8084ff9cff38ffff"))
     assert (signed.value, signed.low, signed.high) == (-0.1, -0.2, -0.001)
     (unknown,) = parse_test_results(bytes.fromhex("f0017f000100000002"))
-    assert (unknown.name, unknown.unit, unknown.value) == ("monitor F0", "?", 1)
+    assert (unknown.name, unknown.unit, unknown.value) == ("the manufacturer's own 16", "?", 1)
+    (torque,) = parse_test_results(bytes.fromhex("d00192fff6ffec0000"))
+    assert (torque.name, torque.value, torque.unit) == ("monitor D0", -1.0, "N·m")
     assert parse_test_results(b"") == []
     with pytest.raises(ResponseError):
         parse_test_results(b"\x01" * 8)
@@ -257,7 +259,9 @@ def test_results_have_units_and_limits() -> None:
 
 def test_names_of_monitors_count_banks_and_sensors() -> None:
     assert monitor_name(0x06) == "oxygen sensor, bank 2 sensor 2"
-    assert monitor_name(0xAD) == "misfire, cylinder 12"
+    assert monitor_name(0xB1) == "misfire, cylinder 16"
+    assert monitor_name(0xB2) == "particulate filter, bank 1"
+    assert monitor_name(0x52) == "oxygen sensor heater, bank 2 sensor 5"
     assert monitor_name(0x22) == "catalyst, bank 2"
     assert all(scale > 0 for scale, _, _ in UNITS.values())
 

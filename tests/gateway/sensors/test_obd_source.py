@@ -15,12 +15,9 @@ from gateway.sensors.obd_source import (
     CAN_OPTIONS,
     OPTIONS,
     ObdSource,
-    Wishes,
     open_obd,
-    parse_pids,
-    usual_period_ms,
-    wishes_of,
 )
+from gateway.sensors.obd_wishes import Wishes, parse_pids, usual_period_ms, wishes_of
 from gateway.sensors.schemes import Scheme, open_source
 from gateway.sensors.serial_port import PortSettings
 from gateway.sensors.source import SYSTEM_CLOCK, BadSourceUrl, Batch, Gap, SourceUnavailable, SourceUrl
