@@ -10,6 +10,7 @@ from typing import Protocol
 
 from chain_node.block import Block, Certificate, Phase, Vote, certify
 from chain_node.genesis import Genesis
+from chain_node.kept import Kept
 from chain_node.ledger import Head
 from puf.ed25519 import SigningKey
 
@@ -28,7 +29,7 @@ class Votes(Protocol):
     def put_vote(self, vote: Vote, block: Block | None = None) -> None:
         """Keep a vote and its block for good, synced.  Raises DoubleVote when another one was given."""
 
-    def votes(self, height: int) -> list[tuple[Vote, Block | None]]:
+    def votes(self, height: int) -> list[Kept]:
         """The votes given at a height that is not decided yet."""
 
 
@@ -58,9 +59,9 @@ class CommitteeOfOne:
     async def decide(self, parent: Head, propose: Callable[[], Block]) -> Decided:
         """The block that was voted for before a restart, else this node's proposal."""
         height = parent.height + 1
-        for vote, block in self._votes.votes(height):
-            if block and vote.phase == Phase.COMMIT:
-                return self._decided(vote, block)
+        for kept in self._votes.votes(height):
+            if kept.block and kept.vote.phase == Phase.COMMIT:
+                return self._decided(kept.vote, kept.block)
         block = propose()
         header = block.header
         vote = Vote.sign(

@@ -2,14 +2,15 @@
 
 Runs on CPython.  WAL with synchronous=FULL: what returned is on the disk.  A block, its certificate,
 its receipts, its state nodes and the index of its transactions are committed together or not at all.
-A vote is committed, with the block it is for, before `put_vote` returns: a validator that restarts
-remembers what it said, and can finish a block that it was about to make final.
+A vote is committed, with the block it is for and the certificate it follows from, before `put_votes`
+returns: a validator that restarts remembers what it said and why, and can stand by it.
 
     meta    genesis
     block   by height: hash, header, certificate, transactions, receipts
     tx      by hash: height and position of a transaction
     node    by hash: nodes of the state's Merkle map; `stale_since` is the height that no longer needs one
-    vote    by height, round, phase: our own votes, until their height is decided
+    vote    by height, round, phase: our own votes, until their height is decided; each with the block it is
+            for, the proposer's seal of that and a P-certificate, or NULL for what it was kept without
 
 SQLite is opened as gateway/database.py opens it; neither folder may import the other, so keep them level.
 Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous.
@@ -18,7 +19,7 @@ Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synch
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,10 +27,11 @@ from typing import Any
 
 import apsw
 
-from chain_node.block import Block, Certificate, Header, Phase, Vote
+from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
 from chain_node.errors import (
     CertificateError,
     DoubleVote,
+    Refused,
     StorageDamaged,
     StorageError,
     StorageFull,
@@ -38,9 +40,10 @@ from chain_node.errors import (
 )
 from chain_node.fields import read
 from chain_node.genesis import Genesis
+from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.state import Overlay
-from chain_node.transaction import Receipt
+from chain_node.transaction import Receipt, Transaction
 from puf import cbor
 from puf.merkle_map import MerkleMap, NodeMissing
 
@@ -68,12 +71,14 @@ CREATE TABLE vote (
     block_hash BLOB NOT NULL,
     data BLOB NOT NULL,
     block BLOB,
+    seal BLOB,
+    certificate BLOB,
     PRIMARY KEY (height, round, phase)
 ) WITHOUT ROWID, STRICT;
 """
 APPLICATION_ID = 0x4350436E
 """Marks our files in SQLite's header: "CPCn"."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_MS = 5_000
 """How long it waits for another process that holds the file."""
 CHECKPOINT_PAGES = 1_000
@@ -84,6 +89,8 @@ STATES_KEPT = 64
 """Blocks back from the head whose states can still be proven; older nodes are deleted."""
 NODES_CACHED = 1 << 14
 """State nodes kept in memory, some 4 MiB."""
+CERTIFIED_MAX = 64
+"""Blocks that `certified` reads at once."""
 BODY_SIZE_MAX = 1 << 26
 """Bytes of a block's transactions or receipts as we stored them ourselves."""
 _FULL = "the disk is full; free some space"
@@ -200,6 +207,23 @@ class Storage:
         with _decoding(self._path):
             return _stored_block(*row) if row else None
 
+    def certified(self, first: int, count: int) -> list[tuple[Block, Certificate]]:
+        """Final blocks from height `first` on, for peers that are behind: rising, without a gap.
+
+        At most `count`, CERTIFIED_MAX and BLOCK_SIZE_MAX bytes of transactions, but one if there is one.
+        """
+        found: list[tuple[Block, Certificate]] = []
+        room = BLOCK_SIZE_MAX
+        for height in range(first, first + min(count, CERTIFIED_MAX)):
+            stored = self.block(height)
+            room -= sum(map(len, stored.transactions)) if stored else 0
+            if not stored or (found and room < 0):
+                break
+            with _decoding(self._path):
+                transactions = tuple(map(Transaction.restore, stored.transactions))
+            found.append((Block(stored.header, transactions), stored.certificate))
+        return found
+
     def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
         """(height, position in the block) of a final transaction."""
         with self.errors():
@@ -234,49 +258,57 @@ class Storage:
 
     # Votes
 
-    def put_vote(self, vote: Vote, block: Block | None = None) -> None:
-        """Remember our vote, and the block it is for, for good.  Only then may the vote be shown to anyone.
+    def put_votes(self, items: Sequence[Kept]) -> None:
+        """Remember our votes, with all that goes with them, for good: all of them or none.
 
-        The same vote again is no error.  Raises DoubleVote when this height, round and phase has another.
+        Only then may any of them be shown to anyone.  The same vote again is no error.  Raises
+        DoubleVote when a height, round and phase has another one, or the height is decided otherwise.
         """
         with self._transaction() as database:
-            decided = database.execute("SELECT hash FROM block WHERE height = ?", (vote.height,)).fetchone()
-            row = (
-                decided
-                or database.execute(
-                    "SELECT block_hash FROM vote WHERE height = ? AND round = ? AND phase = ?",
-                    (vote.height, vote.round, int(vote.phase)),
-                ).fetchone()
-            )
-            if row and row[0] != vote.block_hash:
-                raise DoubleVote(vote.height, vote.round, row[0], vote.block_hash)
-            if not row:
-                database.execute(
-                    "INSERT INTO vote VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        vote.height,
-                        vote.round,
-                        int(vote.phase),
-                        vote.block_hash,
-                        vote.data,
-                        block.encode() if block else None,
-                    ),
+            for kept in items:
+                vote = kept.vote
+                assert vote.phase != Phase.ROUND, "it may be said again"  # noqa: S101 - only a bug keeps one
+                place = (vote.height, vote.round, int(vote.phase))
+                row = (
+                    database.execute("SELECT hash FROM block WHERE height = ?", place[:1]).fetchone()
+                    or database.execute(
+                        "SELECT block_hash FROM vote WHERE height = ? AND round = ? AND phase = ?", place
+                    ).fetchone()
                 )
+                if row and row[0] != vote.block_hash:
+                    raise DoubleVote(vote.height, vote.round, row[0], vote.block_hash)
+                if not row:
+                    database.execute(
+                        "INSERT INTO vote VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            *place,
+                            vote.block_hash,
+                            vote.data,
+                            kept.block.encode() if kept.block else None,
+                            kept.seal.data if kept.seal else None,
+                            kept.certificate.encode() if kept.certificate else None,
+                        ),
+                    )
 
-    def votes(self, height: int) -> list[tuple[Vote, Block | None]]:
-        """Our votes at this height with the blocks they are for, by round and phase."""
+    def put_vote(self, vote: Vote, block: Block | None = None) -> None:
+        """Remember one vote and the block it is for.  Raises DoubleVote."""
+        self.put_votes([Kept(vote, block)])
+
+    def votes(self, height: int) -> list[Kept]:
+        """Our votes at this height with what was kept with them, by round and phase."""
         with self.errors():
             rows: list[Any] = self._connection.execute(
-                "SELECT data, block FROM vote WHERE height = ? ORDER BY round, phase", (height,)
+                "SELECT data, block, seal, certificate FROM vote WHERE height = ? ORDER BY round, phase",
+                (height,),
             ).fetchall()
         with _decoding(self._path):
-            return [(Vote.decode(data), Block.decode(block) if block else None) for data, block in rows]
+            return [self._kept(*row) for row in rows]
 
     def vote(self, height: int, round_: int, phase: Phase) -> Vote | None:
         """Our vote in this height, round and phase, if we gave one."""
-        for vote, _ in self.votes(height):
-            if (vote.round, vote.phase) == (round_, phase):
-                return vote
+        for kept in self.votes(height):
+            if (kept.vote.round, kept.vote.phase) == (round_, phase):
+                return kept.vote
         return None
 
     # Inside
@@ -294,6 +326,17 @@ class Storage:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _kept(self, vote: bytes, block: bytes | None, seal: bytes | None, certificate: bytes | None) -> Kept:
+        shown = Certificate.decode(certificate) if certificate else None
+        if shown:
+            shown.verify(self.genesis.chain_id, self.genesis.validators, Phase.PREPARE)
+        return Kept(
+            vote=Vote.decode(vote),
+            block=Block.decode(block) if block else None,
+            seal=Vote.decode(seal) if seal else None,
+            certificate=shown,
+        )
 
     def _configure(self) -> None:
         mode = self._connection.pragma("journal_mode", "WAL")
@@ -443,5 +486,5 @@ def _decoding(path: str) -> Iterator[None]:
     """What we wrote ourselves and cannot read any more is damage, not a peer's fault."""
     try:
         yield
-    except (WireError, CertificateError) as error:
+    except (WireError, CertificateError, Refused) as error:
         raise StorageDamaged(path, f"what it holds is {error}; restore it, or delete it and sync") from error

@@ -10,6 +10,7 @@ and an unknown kind is refused with Reason.UNKNOWN_KIND, so that later ones (DID
 their numbers free.  Deterministic bytes, strict in both directions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import ClassVar
@@ -196,12 +197,24 @@ class Transaction:
 
         Raises Refused with MALFORMED, TOO_LARGE, BAD_SIGNATURE or UNKNOWN_KIND.
         """
+        return cls._open(data, cose.open1)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "Transaction":
+        """One that `decode` has taken before and that only we have kept since: its signature is not checked.
+
+        Raises Refused as `decode` does, but for BAD_SIGNATURE.
+        """
+        return cls._open(data, cose.parse1)
+
+    @classmethod
+    def _open(cls, data: bytes, opened: Callable[[bytes, str], cose.Signed | cose.Parsed]) -> "Transaction":
         if len(data) > TX_SIZE_LIMIT:
             raise Refused(
                 Reason.TOO_LARGE, f"the transaction has {len(data)} bytes, the most is {TX_SIZE_LIMIT}"
             )
         try:
-            signed = cose.open1(data, TX_TYP)
+            signed = opened(data, TX_TYP)
         except DecodeError as error:
             raise Refused(Reason.MALFORMED, f"not a signed transaction: {error}") from None
         except SignatureError as error:

@@ -10,6 +10,7 @@ from chain_node.block import Block, Phase, Vote
 from chain_node.consensus import CommitteeOfOne, Decided
 from chain_node.errors import DoubleVote
 from chain_node.genesis import Genesis
+from chain_node.kept import Kept
 from chain_node.ledger import Head
 from chain_node.schedule import TakeTurns
 from tests.chain_node.world import PROPOSER, VALIDATORS, Chain, genesis_of
@@ -22,19 +23,20 @@ class Notebook:
     """Votes in memory, and the order in which things happened."""
 
     def __init__(self, *, is_full: bool = False) -> None:
-        self.kept: list[tuple[Vote, Block | None]] = []
+        self.kept: list[Kept] = []
         self.is_full = is_full
 
     def put_vote(self, vote: Vote, block: Block | None = None) -> None:
         if self.is_full:
             raise OSError("the disk is full")
-        for other, _ in self.kept:
+        for each in self.kept:
+            other = each.vote
             if other.height == vote.height and other.block_hash != vote.block_hash:
                 raise DoubleVote(vote.height, vote.round, other.block_hash, vote.block_hash)
-        self.kept.append((vote, block))
+        self.kept.append(Kept(vote, block))
 
-    def votes(self, height: int) -> list[tuple[Vote, Block | None]]:
-        return [(vote, block) for vote, block in self.kept if vote.height == height]
+    def votes(self, height: int) -> list[Kept]:
+        return [each for each in self.kept if each.vote.height == height]
 
 
 def block_on(head: Head, genesis: Genesis = GENESIS, later_ms: int = 1) -> Block:
@@ -55,7 +57,7 @@ def test_its_proposal_is_final_and_its_vote_is_kept_with_the_block() -> None:
     decided = decide(notebook, head, block)
     assert decided.block == block
     decided.certificate.verify(GENESIS.chain_id, GENESIS.validators)
-    assert [(vote.phase, vote.block_hash, kept) for vote, kept in notebook.kept] == [
+    assert [(each.vote.phase, each.vote.block_hash, each.block) for each in notebook.kept] == [
         (Phase.COMMIT, block.header.block_hash, block)
     ]
 
@@ -81,4 +83,4 @@ def test_each_height_has_its_own_vote() -> None:
     head = replace(head, height=1, block_hash=first.block_hash, time_ms=first.time_ms)
     second = decide(notebook, head, block_on(head))
     assert second.block.header.parent_hash == first.block_hash
-    assert [vote.height for vote, _ in notebook.kept] == [1, 2]
+    assert [each.vote.height for each in notebook.kept] == [1, 2]

@@ -120,15 +120,15 @@ def test_a_node_that_dies_between_vote_and_commit_finishes_that_very_block(
             patch.setattr(node.storage, "commit", die)
             with pytest.raises(SystemError):
                 run(node.produce())
-        ((vote, voted),) = node.storage.votes(1)
+        (kept,) = node.storage.votes(1)
     later = Clock()
     later.now_ms += 5_000
     again = open_node(tmp_path, later)
     with closing(again.storage):
         again.submit(pay(0, amount_ucpc=2).data)
         decided = run(again.produce())
-        assert decided.block == voted
-        assert decided.certificate.block_hash == vote.block_hash
+        assert decided.block == kept.block
+        assert decided.certificate.block_hash == kept.vote.block_hash
         assert [each.tx_hash for each in decided.block.transactions] == [pay().tx_hash]
         assert len(again.pool) == 0, "its nonce is used by the block that was finished"
 

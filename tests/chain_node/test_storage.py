@@ -11,16 +11,17 @@ import apsw
 import pytest
 
 from chain_node import ledger
-from chain_node.block import Block, Certificate, Phase, Vote
+from chain_node import storage as storage_module
+from chain_node.block import Block, Certificate, Phase, Vote, certify
 from chain_node.entry import Account
 from chain_node.errors import (
-    DoubleVote,
     StorageDamaged,
     StorageError,
     StorageFull,
     WrongChainStored,
 )
 from chain_node.genesis import Genesis
+from chain_node.kept import Kept
 from chain_node.ledger import Execution
 from chain_node.schedule import TakeTurns
 from chain_node.state import State
@@ -83,9 +84,14 @@ def extend(storage: Storage, count: int) -> None:
         storage.commit(*make(storage, pay(storage)))
 
 
-def vote_for(block: Block, round_: int = 0) -> Vote:
+def vote_for(block: Block, round_: int = 0, phase: Phase = Phase.COMMIT) -> Vote:
     header = block.header
-    return Vote.sign(ONE[0], header.chain_id, header.height, round_, Phase.COMMIT, header.block_hash)
+    return Vote.sign(ONE[0], header.chain_id, header.height, round_, phase, header.block_hash)
+
+
+def seal_of(block: Block) -> Vote:
+    header = block.header
+    return Vote.sign(PROPOSER, header.chain_id, header.height, 0, Phase.PROPOSE, header.block_hash)
 
 
 # Blocks
@@ -170,48 +176,42 @@ def test_it_is_synced_the_one_way_that_keeps_what_it_acknowledged(storage: Stora
     assert (pragma("trusted_schema"), pragma("cell_size_check"), pragma("temp_store")) == (0, 1, 2)
     assert pragma("journal_size_limit") == 16 << 20
     assert pragma("application_id") == int.from_bytes(b"CPCn", "big")
-    assert pragma("user_version") == 1
+    assert pragma("user_version") == 2
 
 
-# Votes
+# Blocks for those that are behind
 
 
-def test_a_vote_is_remembered_with_its_block_until_its_height_is_decided(
-    storage: Storage, path: Path
+def test_final_blocks_are_read_with_their_transactions_and_certificates(storage: Storage) -> None:
+    made: list[MADE] = []
+    for _ in range(3):
+        made.append(
+            make(
+                storage,
+                pay(storage),
+                Transaction.sign(BOB, GENESIS.chain_id, len(made), anchor(upload=len(made)), 1_000),
+            )
+        )
+        storage.commit(*made[-1])
+    expected = [(block, certificate) for block, certificate, _ in made]
+    assert storage.certified(1, 9) == expected
+    assert storage.certified(2, 1) == expected[1:2]
+    assert storage.certified(4, 9) == []
+    for block, _ in storage.certified(1, 9):
+        assert Block.decode(block.encode()) == block
+
+
+def test_not_more_blocks_are_read_than_memory_bears_but_always_one(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = make(storage, pay(storage))
-    vote = vote_for(made[0])
-    storage.put_vote(vote, made[0])
-    storage.put_vote(vote, made[0])
-    storage.close()
-    with closing(Storage.open(path, GENESIS)) as again:
-        assert again.votes(1) == [(vote, made[0])]
-        assert again.vote(1, 0, Phase.COMMIT) == vote
-        assert again.vote(1, 1, Phase.COMMIT) is None
-        again.commit(*made)
-        extend(again, 1)
-        assert again.votes(1) == []
-
-
-def test_no_second_vote_in_one_height_round_and_phase(storage: Storage) -> None:
-    first, second = make(storage, pay(storage, 5)), make(storage, pay(storage, 6))
-    storage.put_vote(vote_for(first[0]), first[0])
-    with pytest.raises(DoubleVote) as caught:
-        storage.put_vote(vote_for(second[0]), second[0])
-    assert (caught.value.height, caught.value.round) == (1, 0)
-    assert (caught.value.voted, caught.value.asked) == (
-        first[0].header.block_hash,
-        second[0].header.block_hash,
-    )
-    storage.put_vote(vote_for(second[0], round_=1))
-    assert [(vote.round, block) for vote, block in storage.votes(1)] == [(0, first[0]), (1, None)]
-
-
-def test_no_vote_against_a_block_that_is_decided(storage: Storage) -> None:
-    first, second = make(storage, pay(storage, 5)), make(storage, pay(storage, 6))
-    storage.commit(*first)
-    with pytest.raises(DoubleVote):
-        storage.put_vote(vote_for(second[0], round_=3), second[0])
+    extend(storage, 4)
+    size = len(storage.certified(1, 1)[0][0].transactions[0].data)
+    for room, count in ((2 * size, 2), (2 * size - 1, 1), (1, 1)):
+        monkeypatch.setattr(storage_module, "BLOCK_SIZE_MAX", room)
+        assert [block.header.height for block, _ in storage.certified(2, 9)] == [2, 3][:count]
+    monkeypatch.setattr(storage_module, "BLOCK_SIZE_MAX", 1 << 24)
+    monkeypatch.setattr(storage_module, "CERTIFIED_MAX", 3)
+    assert len(storage.certified(1, 1 << 50)) == 3
 
 
 # Faults
@@ -221,9 +221,11 @@ def work(storage: Storage, log: CrashLog, count: int) -> None:
     """Vote for and commit blocks, and note what is promised after each step."""
     for _ in range(count):
         block, certificate, execution = make(storage, pay(storage))
-        vote = vote_for(block)
-        storage.put_vote(vote, block)
-        log.mark("voted", vote)
+        prepare, commit = vote_for(block, phase=Phase.PREPARE), vote_for(block)
+        shown = certify([prepare], GENESIS.validators)
+        items = (Kept(prepare, block, seal_of(block)), Kept(commit, certificate=shown))
+        storage.put_votes(items)
+        log.mark("voted", items)
         storage.commit(block, certificate, execution)
         log.mark("committed", (block, certificate))
 
@@ -257,10 +259,12 @@ def check_image(path: Path, committed: list[object], voted: list[object]) -> Non
             assert isinstance(promised, tuple)
             assert (stored.header, stored.certificate) == (promised[0].header, promised[1])
         assert account_of(storage).nonce == storage.head.height
-        for vote in voted:
-            assert isinstance(vote, Vote)
-            if vote.height > storage.head.height:
-                assert storage.vote(vote.height, vote.round, vote.phase) == vote
+        kept = tuple(storage.votes(storage.head.height + 1))
+        assert len(kept) in (0, 2), "both votes or neither"
+        for items in voted:
+            assert isinstance(items, tuple)
+            if items[0].vote.height > storage.head.height:
+                assert kept == items
         extend(storage, 2)
 
 
@@ -278,9 +282,9 @@ def test_a_full_disk_keeps_the_former_head_and_goes_on_when_there_is_room(tmp_pa
         assert storage.head == head
         assert storage.block(3) is None
         with pytest.raises(StorageFull):
-            storage.put_vote(vote_for(made[0]), made[0])
+            storage.put_votes([Kept(vote_for(made[0]), made[0])])
         log.fault = None
-        storage.put_vote(vote_for(made[0]), made[0])
+        storage.put_votes([Kept(vote_for(made[0]), made[0])])
         storage.commit(*made)
         assert storage.head.height == 3
 
@@ -405,8 +409,8 @@ def change(path: Path, statement: str) -> None:
             "block 2 and its certificate do not fit",
         ),
         ("UPDATE block SET hash = x'00' WHERE height = 2", "block 2 and its certificate do not fit"),
-        ("PRAGMA user_version = 2", "its version is 2, this program knows 1; upgrade this program"),
-        ("PRAGMA user_version = 0", "its version is 0, this program knows 1; open it with the version that"),
+        ("PRAGMA user_version = 3", "its version is 3, this program knows 2; upgrade this program"),
+        ("PRAGMA user_version = 1", "its version is 1, this program knows 2; open it with the version that"),
     ],
 )
 def test_damage_to_the_head_is_named_when_the_file_is_opened(

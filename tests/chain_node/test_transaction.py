@@ -82,6 +82,15 @@ def test_golden_equivocation() -> None:
     assert Transaction.sign(ALICE, CHAIN_ID, 0, TRANSFER).uses_quota
 
 
+def test_what_was_decoded_once_is_restored_without_its_signature_being_checked_again() -> None:
+    data = bytes.fromhex(GOLDEN_TRANSFER)
+    assert Transaction.restore(data) == Transaction.decode(data)
+    forged = data[:-1] + bytes([data[-1] ^ 1])
+    assert Transaction.restore(forged).body == TRANSFER
+    with pytest.raises(Refused, match="not a signed transaction"):
+        Transaction.restore(b"garbage")
+
+
 def test_golden_receipt() -> None:
     receipt = Receipt(CHAIN_ID, Reason.ANCHOR_KNOWN, 1_000)
     assert receipt.encode().hex() == "a3015820" + CHAIN_ID.hex() + "021821031903e8"
