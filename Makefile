@@ -95,6 +95,10 @@ crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long
 kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost records (long)
 	.venv/bin/python -m tests.kill --runs 200
 
+.PHONY: faults
+faults: .venv/.dev ## Kill gateways while their broker is ended, half-open for 40 s or their disk is full (long)
+	.venv/bin/python -m tests.faults
+
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 	.venv/bin/python -m tests.soak

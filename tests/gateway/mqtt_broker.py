@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -96,6 +97,8 @@ class TestBroker:
     """Messages that a client may have unacknowledged, besides what it says itself."""
     packet_size_max: int = 0
     """Told in CONNACK (version 5)."""
+    on_taken: Callable[[Publish], None] = lambda publish: None
+    """Called with each message before it is acknowledged."""
     published: list[Publish] = field(default_factory=list)
     """Everything that was taken, in order, repetitions included."""
     puback_count: int = 0
@@ -294,6 +297,7 @@ class TestBroker:
         publish = Publish(topic, body[at:], qos, bool(header & 1), properties)
         if self.publish_code < 128:
             self.published.append(publish)
+            self.on_taken(publish)
             self._route(publish)
         if qos and self.is_acking:
             reason = bytes((self.publish_code, 0)) if peer.is_v5 and self.publish_code else b""
