@@ -23,7 +23,7 @@ from chain_node.entry import (
 )
 from puf.merkle_map import MerkleMap
 
-AnEntry = TypeVar("AnEntry", Account, AnchorEntry, StreamEntry, Conduct, EquivocationEntry)
+AnEntry = TypeVar("AnEntry", AnchorEntry, StreamEntry, Conduct, EquivocationEntry)
 
 
 class Overlay(dict[bytes, bytes]):
@@ -49,6 +49,8 @@ class State:
     def __init__(self, entries: MerkleMap, parent: "State | None" = None) -> None:
         self.entries = entries
         self._parent = parent
+        self._accounts: dict[bytes, Account] = {}
+        """By public key: every transaction asks for accounts, and making an entry's key is slow."""
         self._known: dict[bytes, Entry | None] = {}
         self._changes: dict[bytes, Entry] = {}
 
@@ -58,11 +60,18 @@ class State:
 
     def account(self, public: bytes) -> Account:
         """The account of this key; an account that never was paid is empty."""
-        return self._read(account_key(public), Account) or Account()
+        if public not in self._accounts:
+            if self._parent:
+                self._accounts[public] = self._parent.account(public)
+            else:
+                data = self.entries.get(account_key(public))
+                self._accounts[public] = Account() if data is None else Account.decode(data)
+        return self._accounts[public]
 
     def set_account(self, public: bytes, account: Account) -> None:
         """From now on the account of this key is `account`."""
-        self._write(account_key(public), account)
+        self._accounts[public] = account
+        self._changes[account_key(public)] = account
 
     def anchor(self, owner: bytes, stream: bytes, upload: int) -> AnchorEntry | None:
         """The anchor of this upload of the owner's stream, if there is one."""
