@@ -17,35 +17,26 @@ Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synch
 """
 
 import contextlib
-import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
-from chain_node.errors import (
-    CertificateError,
-    DoubleVote,
-    Refused,
-    StorageDamaged,
-    StorageError,
-    StorageFull,
-    WireError,
-    WrongChainStored,
-)
+from chain_node.errors import DoubleVote, StorageDamaged, StorageError, WireError, WrongChainStored
 from chain_node.fields import read
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.state import Overlay
+from chain_node.storage_file import checkpoint_every, create_private, decoding, storage_errors
+from chain_node.storage_file import sync_directory as sync_directory
 from chain_node.transaction import Receipt, Transaction
 from puf import cbor
-from puf.merkle_map import MerkleMap, NodeMissing
+from puf.merkle_map import MerkleMap
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
@@ -93,7 +84,6 @@ CERTIFIED_MAX = 64
 """Blocks that `certified` reads at once."""
 BODY_SIZE_MAX = 1 << 26
 """Bytes of a block's transactions or receipts as we stored them ourselves."""
-_FULL = "the disk is full; free some space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +124,19 @@ class Storage:
         name = os.path.abspath(path)
         if vfs is None:
             # Made here, not by SQLite, for the permissions; its -wal and -shm files take theirs from it.
-            _create_private(name)
-        with _storage_errors(name):
+            create_private(name)
+        with storage_errors(name):
             connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         storage = cls(connection, name, genesis)
         try:
-            with storage.errors(), _decoding(name):
+            with storage.errors(), decoding(name):
                 connection.set_busy_timeout(BUSY_MS)
                 # Before anything is changed in it: it may be somebody else's.
                 is_new = connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get
                 if not is_new:
                     storage._check_identity()
                 storage._configure()
-                connection.set_wal_hook(_checkpoint_every(checkpoint_pages))
+                connection.set_wal_hook(checkpoint_every(checkpoint_pages))
                 if is_new:
                     storage._begin()
                 storage._resume()
@@ -204,7 +194,7 @@ class Storage:
             row = self._connection.execute(
                 "SELECT header, certificate, transactions, receipts FROM block WHERE height = ?", (height,)
             ).fetchone()
-        with _decoding(self._path):
+        with decoding(self._path):
             return _stored_block(*row) if row else None
 
     def certified(self, first: int, count: int) -> list[tuple[Block, Certificate]]:
@@ -219,7 +209,7 @@ class Storage:
             room -= sum(map(len, stored.transactions)) if stored else 0
             if not stored or (found and room < 0):
                 break
-            with _decoding(self._path):
+            with decoding(self._path):
                 transactions = tuple(map(Transaction.restore, stored.transactions))
             found.append((Block(stored.header, transactions), stored.certificate))
         return found
@@ -254,7 +244,7 @@ class Storage:
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
         """Around readers of `entries`: StorageError for all that only a broken disk or file brings."""
-        return _storage_errors(self._path, self._connection)
+        return storage_errors(self._path, self._connection)
 
     # Votes
 
@@ -301,7 +291,7 @@ class Storage:
                 "SELECT data, block, seal, certificate FROM vote WHERE height = ? ORDER BY round, phase",
                 (height,),
             ).fetchall()
-        with _decoding(self._path):
+        with decoding(self._path):
             return [self._kept(*row) for row in rows]
 
     def vote(self, height: int, round_: int, phase: Phase) -> Vote | None:
@@ -419,72 +409,3 @@ def _decode_list(data: bytes) -> tuple[bytes, ...]:
     if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
         raise WireError("stored list", "it is no list of bytes")
     return tuple(items)
-
-
-def _checkpoint_every(pages_max: int) -> Callable[[apsw.Connection, str, int], int]:
-    """What SQLite does by itself (sqlite3WalDefaultHook), but we decide what becomes of its errors."""
-
-    def after_commit(connection: apsw.Connection, _: str, pages: int) -> int:
-        if pages >= pages_max:
-            # The commit is durable, so it must not be reported as failed: the block is there, and the head
-            # in memory would stay behind it. Nothing is lost: the log still has all of it, the next commit
-            # tries again, and a log that cannot grow any more is an error there.
-            with contextlib.suppress(apsw.Error):
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        return apsw.SQLITE_OK
-
-    return after_commit
-
-
-def _create_private(path: str) -> None:
-    """An empty file that only its owner may read, unless there is one already; its name is durable then."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        # Also when it was there: whoever made it may have died before the sync.
-        sync_directory(Path(path).parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(path, _FULL) from error
-        raise StorageError(path, f"cannot be made: {error.strerror}") from error
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in this folder as durable as the files: they are lost separately.  Source: fsync(2)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _storage_errors(path: str, connection: apsw.Connection | None = None) -> Iterator[None]:
-    """Our errors for SQLite's, where the disk or the file is what is wrong, and not the statement."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise StorageFull(path, _FULL) from error
-    # UnicodeDecodeError: what should be bytes calls itself text; only a flipped bit makes it so.
-    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
-        raise StorageDamaged(
-            path, f"damaged: {error}; restore it, or delete it and sync from peers"
-        ) from error
-    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        # A -wal or -shm file that finds no space ends here; SQLite keeps the kernel's number.
-        if connection and connection.system_errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(path, _FULL) from error
-        raise StorageError(path, f"{error}; check its permissions and the disk") from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise StorageError(path, "another process holds it; stop that one") from error
-    except NodeMissing as error:
-        raise StorageDamaged(path, f"{error}; restore it, or delete it and sync from peers") from error
-
-
-@contextlib.contextmanager
-def _decoding(path: str) -> Iterator[None]:
-    """What we wrote ourselves and cannot read any more is damage, not a peer's fault."""
-    try:
-        yield
-    except (WireError, CertificateError, Refused) as error:
-        raise StorageDamaged(path, f"what it holds is {error}; restore it, or delete it and sync") from error
