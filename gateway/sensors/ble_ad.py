@@ -7,6 +7,7 @@ Source: Bluetooth Core Specification Supplement, part A; Core Specification 5.4,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 FLAGS = 0x01
 UUIDS16_SOME, UUIDS16 = 0x02, 0x03
@@ -19,6 +20,8 @@ SERVICE_DATA128 = 0x21
 MANUFACTURER = 0xFF
 
 _BASE_UUID_END = "-0000-1000-8000-00805f9b34fb"
+# A site has the same devices all day.
+_remembered = lru_cache(maxsize=4_096)
 _VALUE_MAX = 254
 """A length byte counts the type, too."""
 
@@ -130,6 +133,7 @@ def _structure(kind: int, value: bytes) -> bytes:
     return bytes((len(value) + 1, kind)) + value
 
 
+@_remembered
 def uuid_bytes(text: str) -> bytes:
     """A UUID as it is sent: 2 bytes where it has a short form, else 16.  Raises ValueError."""
     lower = text.lower()
@@ -141,11 +145,13 @@ def uuid_bytes(text: str) -> bytes:
     return bytes.fromhex(digits)[::-1]
 
 
+@_remembered
 def address_text(address: bytes) -> str:
     """`AA:BB:CC:DD:EE:FF`."""
     return address.hex(":").upper()
 
 
+@_remembered
 def parse_address(text: str) -> bytes:
     """The 6 bytes of `AA:BB:CC:DD:EE:FF`.  Raises ValueError."""
     parts = text.replace("-", ":").split(":")

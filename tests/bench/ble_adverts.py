@@ -1,9 +1,10 @@
-"""Advertisements from bleak's callback to batches of readings, every one parsed.
+"""Advertisements from bleak's callback to durable records, every one parsed.
 
-Runs on CPython.  Measured: put together as bytes, taken apart, parsed, queued, taken as batches; bleak calls
-back as it does for a real adapter, whose D-Bus is not measured.  Peers: the same without any parser; and the
-parser packages of PyPI alone, in an environment of their own (`build/peers`, made by `make bench-peers`),
-which must find the same temperatures.
+Runs on CPython.  Measured: put together as bytes, taken apart, parsed, queued, taken as batches, numbered and
+synced in the spool, but not sealed, which is later; bleak calls back as it does for a real adapter, whose
+D-Bus is not measured.  Peers: the least that can be done, with nothing parsed and nothing kept; and the parser
+packages of PyPI alone, in an environment of their own (`make bench-peers`), which must find the same
+temperatures.
 """
 
 import asyncio
@@ -17,11 +18,15 @@ from typing import Any
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
+from gateway.block import Samples
+from gateway.pipeline import pieces
 from gateway.sensors.ble_source import open_ble
 from gateway.sensors.reading_queue import BATCH_READINGS, ReadingQueue
 from gateway.sensors.source import SYSTEM_CLOCK, SourceStats, SourceUrl
+from gateway.spool import Spool
 from tests.bench.measure import FULL, Lap, Row, Stopwatch, compare, digest_of
 from tests.gateway.sensors.bleak_backends import Air
+from tests.gateway.telemetry import open_pipeline, open_spool
 from tests.peers import program as peer_program
 
 PEER_SCRIPT = Path(__file__).with_name("ble_peer.py")
@@ -43,7 +48,7 @@ def bench_adverts(size: str) -> list[Row]:
             peers["parser packages alone"] = lambda: _peer_lap(python, path, len(items))
         return compare(
             "ble-advert",
-            "advertisement, parsed",
+            "advertisement, parsed and durable",
             lambda: asyncio.run(_lap(heard)),
             peers,
             ROUNDS[size],
@@ -93,6 +98,15 @@ def _heard(item: dict[str, Any]) -> tuple[BLEDevice, AdvertisementData]:
 
 
 async def _lap(heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
+    with tempfile.TemporaryDirectory(prefix="cpc-bench-") as folder:
+        spool = open_spool(Path(folder))
+        try:
+            return await _into(spool, open_pipeline(spool, "ble", "reading").row, heard)
+        finally:
+            spool.close()
+
+
+async def _into(spool: Spool, row: int, heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
     air = Air()
     url = SourceUrl("ble:hci0", "hci0", {"queue": str(len(heard))})
     source = open_ble(url, "bench", SYSTEM_CLOCK, scanner_backend=air.scanner_class())
@@ -100,7 +114,10 @@ async def _lap(heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
 
     async def read() -> None:
         async for batch in source.batches():
-            readings.extend(batch.values)
+            for piece in pieces(batch, "reading"):
+                numbered = Samples(spool.boot, len(readings), piece.taken_ns, piece.values, piece.gaps)
+                spool.append(row, numbered)
+                readings.extend(piece.values)
             if len(readings) == len(heard):
                 await source.close()
 
@@ -113,6 +130,7 @@ async def _lap(heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
                 air.scanner.call_detection_callbacks(device, data)
             await asyncio.sleep(0)
         await reading
+    assert spool.counts().records == len(heard)
     return Lap(watch.cpu_us, len(heard), _digest([item["values"]["temperature_mdegc"] for item in readings]))
 
 
