@@ -2,7 +2,7 @@
 
 Runs on CPython.  Measured: put together as bytes, taken apart, parsed, queued, taken as batches, numbered and
 synced in the spool, but not sealed, which is later; bleak calls back as it does for a real adapter, whose
-D-Bus is not measured.  Peers: the least that can be done, with nothing parsed and nothing kept; and the parser
+D-Bus is not measured.  Peers: the least that can be done, nothing parsed and nothing kept; and the parser
 packages of PyPI alone, in an environment of their own (`make bench-peers`), which must find the same
 temperatures.
 """
