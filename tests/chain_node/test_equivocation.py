@@ -256,3 +256,13 @@ def test_evidence_leaves_the_quota_of_its_sender_alone() -> None:
         assert offer(pool, chain, free) == Reason.APPLIED
     last = chain.sign(ALICE, Transfer(BOB.public, 1), nonce=4, fee_ucpc=0)
     assert offer(pool, chain, last) == Reason.QUOTA_USED_UP
+
+
+def test_evidence_is_taken_from_who_has_used_up_its_quota() -> None:
+    chain, pool = Chain(), Pool()
+    chain.extend(*(chain.sign(ALICE, Transfer(BOB.public, 1), nonce=n, fee_ucpc=0) for n in range(3)))
+    free = chain.sign(ALICE, Transfer(BOB.public, 1), fee_ucpc=0)
+    assert offer(pool, chain, free) == Reason.QUOTA_USED_UP
+    transaction = show(chain, evidence(height=2), ALICE)
+    assert offer(pool, chain, transaction) == Reason.APPLIED
+    chain.extend(transaction)
