@@ -31,9 +31,11 @@ def normal(tx_id: int, rx_id: int, is_29_bit: bool = False, is_functional: bool 
     return _checked(tx_id, rx_id, is_29_bit, None, None, is_functional)
 
 
-def extended(tx_id: int, rx_id: int, target: int, source: int, is_29_bit: bool = False) -> Address:
+def extended(
+    tx_id: int, rx_id: int, target: int, source: int, is_29_bit: bool = False, is_functional: bool = False
+) -> Address:
     """Two CAN ids, and the target's address as first data byte.  Raises AddressError."""
-    return _checked(tx_id, rx_id, is_29_bit, target, source, False)
+    return _checked(tx_id, rx_id, is_29_bit, target, source, is_functional)
 
 
 def normal_fixed(target: int, source: int = 0xF1, is_functional: bool = False) -> Address:

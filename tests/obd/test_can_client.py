@@ -124,6 +124,13 @@ def test_a_frame_is_lost_and_the_other_ecu_is_still_heard() -> None:
     assert (outcome.problem, outcome.answers) == (DAMAGED, [])
 
 
+def test_ecus_take_no_long_message_to_everybody() -> None:
+    bus = SimulatedBusCar(SimulatedCar())
+    assert bus.receive(CanFrame.parse("7DF#1008010C0D0E0F10"), 0) == []
+    assert bus.deadline_us is None
+    assert len(bus.receive(CanFrame.parse("7DF#02010D"), 0)) == 2
+
+
 def test_one_ecu_is_asked_alone_and_may_refuse() -> None:
     bus = Bus()
     assert [answer.ecu for answer in bus.ask(query(b"\x01\x0d", GEARBOX)).answers] == [0x7E9]

@@ -138,9 +138,10 @@ def test_zero_means_the_usual_scale_and_half_an_answer_nothing() -> None:
     assert scales_of(0x50, b"") == {}
     assert scales_of(0x50, bytes(4)) == {}
     assert scales_of(0x0C, b"\x01\x02\x03\x04") == {}
-    assert scales_of(0x4F, b"\x00\x00\x40\x00") == dict.fromkeys(range(52, 60), (1.0, 0.5))
-    assert scales_of(0x4F, b"\x00\x10\x00\x00") == dict.fromkeys(range(36, 44), (1.0, 2.0))
-    assert scales_of(0x4F, b"\x01\x00\x00\x00")[0x44] == (0.5,)
+    assert scales_of(0x4F, b"\x00\x00\x40\x00") == dict.fromkeys(range(0x34, 0x3C), (1.0, 0.5))
+    assert scales_of(0x4F, b"\x00\x10\x00\x00") == dict.fromkeys(range(0x24, 0x2C), (1.0, 2.0))
+    ratio = scales_of(0x4F, b"\x01\x00\x00\x00")
+    assert (ratio[0x24], ratio[0x34], ratio[0x44]) == ((0.5, 1.0), (0.5, 1.0), (0.5,))
 
 
 @given(st.integers(0, 255), st.binary(max_size=6), st.integers(0, 255), st.binary(min_size=41, max_size=41))

@@ -1,37 +1,19 @@
-"""ISO-TP: frames as the standard writes them, each fault's fate, and a foreign stack as peer."""
+"""ISO-TP: frames as the standard writes them, and each fault's fate."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterator
 
-import can
-import isotp as can_isotp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sensors.can_ports import frame_of_message
 from obd import isotp, isotp_address
 from obd.action import Action
 from obd.can_frame import BITRATE_SWITCH, ERROR, EXTENDED, FD, FD_LENGTHS, REMOTE, CanFrame
 from obd.errors import AddressError, MessageTooLong, NotReady
 from obd.isotp import Failed, IsoTp, Received, Sent, Transmit, st_min_us
 from tests import micropython
+from tests.obd.isotp_addresses import ADDRESSES
 from tests.obd.isotp_pair import Pair
-
-ADDRESSES: dict[str, tuple[isotp_address.Address, isotp_address.Address]] = {
-    "normal": (isotp_address.normal(0x7E0, 0x7E8), isotp_address.normal(0x7E8, 0x7E0)),
-    "normal 29 bit": (
-        isotp_address.normal(0x18DA10F1, 0x18DAF110, True),
-        isotp_address.normal(0x18DAF110, 0x18DA10F1, True),
-    ),
-    "normal fixed": (isotp_address.normal_fixed(0x28), isotp_address.normal_fixed(0xF1, 0x28)),
-    "extended": (
-        isotp_address.extended(0x6F1, 0x612, 0x12, 0xF1),
-        isotp_address.extended(0x612, 0x6F1, 0xF1, 0x12),
-    ),
-    "mixed": (isotp_address.mixed_fixed(0x28, 0xF1, 0x55), isotp_address.mixed_fixed(0xF1, 0x28, 0x55)),
-}
 
 
 def pair(kind: str = "normal", lost: set[int] | None = None, **b_options: int) -> Pair:
@@ -272,6 +254,11 @@ def test_a_functional_message_is_one_frame_or_nothing() -> None:
         everybody.send(bytes(8), 0)
     listener = IsoTp(isotp_address.normal(0x7E8, 0x7DF, is_functional=True))
     assert listener.receive(frame("7DF#1014112233445566"), 0) == []
+    # With extended addressing, one address stands for everybody, and takes a byte.
+    everybody = IsoTp(isotp_address.extended(0x6F1, 0x612, 0xEF, 0xF1, is_functional=True))
+    assert said(everybody.send(b"\x01\x00", 0)) == ["6F1#EF020100CCCCCCCC", "sent 2"]
+    with pytest.raises(MessageTooLong, match="7 bytes are not within 1 to 6"):
+        everybody.send(bytes(7), 0)
 
 
 def test_one_message_at_a_time_in_each_direction_but_both_at_once() -> None:
@@ -419,146 +406,3 @@ def test_the_same_frames_come_out_of_micropython() -> None:
     exec(code.replace("print(", "out("), {"out": lambda *values: here.append(" ".join(map(str, values)))})  # noqa: S102 - our own code, run on both
     assert micropython.run(code).splitlines() == here
     assert len(here) == 6
-
-
-# A foreign stack on a virtual bus
-
-
-class OnBus:
-    """One of our endpoints on a python-can bus."""
-
-    def __init__(self, bus: can.BusABC, end: IsoTp) -> None:
-        self.bus = bus
-        self.end = end
-        self.told: list[Action] = []
-
-    def do(self, actions: list[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Transmit):
-                arbitration_id, flags, data = action.frame
-                self.bus.send(
-                    can.Message(
-                        arbitration_id=arbitration_id,
-                        is_extended_id=bool(flags & EXTENDED),
-                        is_fd=bool(flags & FD),
-                        bitrate_switch=bool(flags & BITRATE_SWITCH),
-                        data=data,
-                    )
-                )
-            else:
-                self.told.append(action)
-
-    def step(self) -> None:
-        now_us = time.monotonic_ns() // 1000
-        while (message := self.bus.recv(0)) is not None:
-            came = frame_of_message(message)
-            if self.end.address.accepts(came):
-                self.do(self.end.receive(came, now_us))
-        self.do(self.end.tick(now_us))
-
-
-PEER_ADDRESSES = {
-    "normal": lambda: can_isotp.Address(can_isotp.AddressingMode.Normal_11bits, txid=0x7E8, rxid=0x7E0),
-    "normal 29 bit": lambda: can_isotp.Address(
-        can_isotp.AddressingMode.Normal_29bits, txid=0x18DAF110, rxid=0x18DA10F1
-    ),
-    "normal fixed": lambda: can_isotp.Address(
-        can_isotp.AddressingMode.NormalFixed_29bits, target_address=0xF1, source_address=0x28
-    ),
-    "extended": lambda: can_isotp.Address(
-        can_isotp.AddressingMode.Extended_11bits,
-        txid=0x612,
-        rxid=0x6F1,
-        target_address=0xF1,
-        source_address=0x12,
-    ),
-    "mixed": lambda: can_isotp.Address(
-        can_isotp.AddressingMode.Mixed_29bits,
-        target_address=0xF1,
-        source_address=0x28,
-        address_extension=0x55,
-    ),
-}
-
-
-@pytest.fixture
-def buses() -> Iterator[tuple[can.BusABC, can.BusABC]]:
-    channel = f"isotp-{time.monotonic_ns()}"
-    one = can.Bus(interface="virtual", channel=channel)
-    other = can.Bus(interface="virtual", channel=channel)
-    yield one, other
-    one.shutdown()
-    other.shutdown()
-
-
-def until(is_done: Callable[[], object], *steps: Callable[[], object]) -> None:
-    """Takes steps until done; the peer's timers run by the real clock, so the limit is generous."""
-    end = time.monotonic() + 20
-    while not is_done():
-        for step in steps:
-            step()
-        assert time.monotonic() < end, "the two never finish"
-
-
-@pytest.mark.parametrize("kind", sorted(PEER_ADDRESSES))
-@pytest.mark.parametrize("is_fd", [False, True], ids=["classic", "fd"])
-def test_a_foreign_stack_understands_us_and_we_it(
-    kind: str, is_fd: bool, buses: tuple[can.BusABC, can.BusABC]
-) -> None:
-    mine = OnBus(
-        buses[0],
-        IsoTp(
-            ADDRESSES[kind][0],
-            tx_dl=64 if is_fd else 8,
-            is_fd=is_fd,
-            size_max=5000,
-            block_size=4,
-            st_min_code=0xF1,
-        ),
-    )
-    peer = can_isotp.CanStack(
-        bus=buses[1],
-        address=PEER_ADDRESSES[kind](),
-        params={
-            "tx_data_length": 64 if is_fd else 8,
-            "can_fd": is_fd,
-            "blocksize": 5,
-            "stmin": 0xF2,
-            "max_frame_size": 5000,
-            "tx_padding": 0x55,
-        },
-    )
-    messages = [
-        bytes(number & 0xFF for number in range(size)) for size in (1, 6, 7, 8, 61, 62, 63, 500, 4200)
-    ]
-    for message in messages:
-        mine.told.clear()
-        mine.do(mine.end.send(message, time.monotonic_ns() // 1000))
-        until(peer.available, mine.step, peer.process)
-        assert bytes(peer.recv() or b"") == message
-        until(lambda: mine.told, mine.step)
-        assert mine.told == [Sent(len(message))]
-
-        mine.told.clear()
-        peer.send(message)
-        until(lambda: mine.told, mine.step, peer.process)
-        assert mine.told == [Received(message)]
-
-
-def test_a_foreign_receiver_without_room_makes_us_stop(buses: tuple[can.BusABC, can.BusABC]) -> None:
-    mine = OnBus(buses[0], IsoTp(ADDRESSES["normal"][0]))
-    peer = can_isotp.CanStack(
-        bus=buses[1], address=PEER_ADDRESSES["normal"](), params={"max_frame_size": 100}
-    )
-    mine.do(mine.end.send(bytes(101), time.monotonic_ns() // 1000))
-    until(lambda: mine.told, mine.step, peer.process)
-    assert [action.result for action in mine.told if isinstance(action, Failed)] == [isotp.N_BUFFER_OVFLW]
-
-
-def test_a_foreign_receiver_may_make_us_wait(buses: tuple[can.BusABC, can.BusABC]) -> None:
-    mine = OnBus(buses[0], IsoTp(ADDRESSES["normal"][0], wait_max=3))
-    peer = can_isotp.CanStack(bus=buses[1], address=PEER_ADDRESSES["normal"](), params={"wftmax": 2})
-    mine.do(mine.end.send(bytes(200), time.monotonic_ns() // 1000))
-    until(lambda: len(mine.told) or peer.available(), mine.step, peer.process)
-    until(peer.available, mine.step, peer.process)
-    assert bytes(peer.recv() or b"") == bytes(200)

@@ -260,7 +260,7 @@ def test_results_have_units_and_limits() -> None:
 def test_names_of_monitors_count_banks_and_sensors() -> None:
     assert monitor_name(0x06) == "oxygen sensor, bank 2 sensor 2"
     assert monitor_name(0xB1) == "misfire, cylinder 16"
-    assert monitor_name(0xB2) == "particulate filter, bank 1"
+    assert monitor_name(0xB3) == "particulate filter, bank 2"
     assert monitor_name(0x52) == "oxygen sensor heater, bank 2 sensor 5"
     assert monitor_name(0x22) == "catalyst, bank 2"
     assert all(scale > 0 for scale, _, _ in UNITS.values())
