@@ -87,6 +87,15 @@ foreign: .venv/.dev ## Fetch foreign programs into environments of their own, an
 	.venv/bin/python -m tests.peers bluezoo elm327-emulator amqtt
 	.venv/bin/python -m pytest -rs $(FOREIGN_TESTS)
 
+.PHONY: sim
+sim: .venv/.dev ## Simulate a chain with faults: SEED=number; WITHOUT=kinds,of,faults HEIGHTS=blocks TRACE=1
+	.venv/bin/python -m tests.sim --seed $(or $(SEED),1) --heights $(or $(HEIGHTS),10) \
+		$(if $(WITHOUT),--without $(WITHOUT)) $(if $(TRACE),--trace)
+
+.PHONY: sim-many
+sim-many: .venv/.dev ## Simulate 10,000 seeds in two processes, from SEED=0 on (long)
+	.venv/bin/python -m tests.sim --many $(or $(COUNT),10000) --seed $(or $(SEED),0)
+
 .PHONY: crash
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
 	.venv/bin/python -m tests.crash --points 500
