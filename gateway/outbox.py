@@ -35,7 +35,7 @@ from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, Gap
 from puf import cbor
 from puf.hkdf import hkdf
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY, stream_id BLOB NOT NULL UNIQUE, name TEXT NOT NULL,
@@ -43,7 +43,8 @@ CREATE TABLE stream (
 CREATE TABLE message (
     id INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL REFERENCES stream,
     boot INTEGER NOT NULL, first_seq INTEGER NOT NULL, end_seq INTEGER NOT NULL,
-    from_ns INTEGER NOT NULL, to_ns INTEGER NOT NULL, topic TEXT NOT NULL, body BLOB NOT NULL);
+    from_ns INTEGER NOT NULL, to_ns INTEGER NOT NULL, topic TEXT NOT NULL, body BLOB NOT NULL,
+    is_exempt INTEGER NOT NULL);
 CREATE INDEX message_by_stream ON message (stream);
 CREATE TABLE loss (
     id INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL REFERENCES stream,
@@ -79,7 +80,7 @@ class NewMessage:
     topic: str
     payload: bytes
     is_exempt: bool = False
-    """It tells of a loss, so it is not lost itself: it is taken whatever room there is."""
+    """It tells of a loss, so it is not lost itself: it is taken whatever room there is, and never dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +265,9 @@ class Outbox:
             if stream.policy == DROP_OLDEST:
                 self._drop_oldest(stream.row, message.stream_id, size, sizes)
         self._database.execute(
-            "INSERT INTO message (stream, boot, first_seq, end_seq, from_ns, to_ns, topic, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (stream.row, *facts, message.from_ns, message.to_ns, message.topic, body),
+            "INSERT INTO message (stream, boot, first_seq, end_seq, from_ns, to_ns, topic, body, is_exempt) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (stream.row, *facts, message.from_ns, message.to_ns, message.topic, body, message.is_exempt),
         )
         sizes[message.stream_id] += size
 
@@ -274,11 +275,11 @@ class Outbox:
         while sizes[stream_id] + size > self.stream_size_max_bytes:
             oldest: Any = self._database.execute(
                 "SELECT id, boot, first_seq, end_seq, from_ns, to_ns, length(body) FROM message "
-                "WHERE stream = ? AND id > ? ORDER BY id LIMIT 1",
+                "WHERE stream = ? AND id > ? AND NOT is_exempt ORDER BY id LIMIT 1",
                 (row, self._given),
             ).fetchall()
             if not oldest:
-                # All that is left is under way.
+                # All that is left is under way, or tells of losses.
                 return
             message, boot, first_seq, end_seq, from_ns, to_ns, length = oldest[0]
             self._database.execute("DELETE FROM message WHERE id = ?", (message,))

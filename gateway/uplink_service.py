@@ -31,6 +31,8 @@ from puf.did import did_key
 
 LOSS_REPORT_MS = 60_000
 """How often what had to be dropped is told in its stream: one record for all of it, not one for each."""
+LOSS_REPORT_AWAY_MS = 3_600_000
+"""The same without a connection: nobody would hear it, and what tells of losses is never dropped itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,9 @@ class UplinkService:
     def due_losses(self) -> bool:
         """Whether it is time to look at `losses`."""
         now_ns = self._clock.monotonic_ns()
-        if now_ns - self._reported_ns < LOSS_REPORT_MS * 1_000_000:
+        is_connected = self.uplink is not None and self.uplink.is_connected
+        wait_ms = LOSS_REPORT_MS if is_connected else LOSS_REPORT_AWAY_MS
+        if now_ns - self._reported_ns < wait_ms * 1_000_000:
             return False
         self._reported_ns = now_ns
         return True

@@ -12,8 +12,7 @@ processes or tasks of their own.  Something is wrong all the time:
 
 and meanwhile the gateway gets SIGKILL again and again, at moments that come from a seed, counted in batches
 that it has acknowledged.  The last one is left to send everything, and then every record that was promised to
-the source is at the broker, once after a receiver has dropped what it knows by its key.  Exit status 1 when it
-is not.
+the source is at the broker, once after a receiver has dropped what it knows by its key; else it ends with 1.
 """
 
 import argparse

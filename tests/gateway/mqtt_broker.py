@@ -103,6 +103,8 @@ class TestBroker:
     """Everything that was taken, in order, repetitions included."""
     puback_count: int = 0
     """Acknowledgements that clients have sent."""
+    versions: list[int] = field(default_factory=list)
+    """Of all that wanted to be let in, in order: 4 is 3.1.1."""
     connects: list[Peer] = field(default_factory=list)
     """All connections that were let in."""
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -211,6 +213,7 @@ class TestBroker:
         name, at = _text(body, 0)
         assert name == "MQTT"
         version, flags, peer.keepalive = struct.unpack(">BBH", body[at : at + 4])
+        self.versions.append(version)
         peer.is_v5 = version == 5
         at += 4
         expiry = 0

@@ -115,6 +115,8 @@ class StallingProxy:
     ) -> None:
         while data := await held.get():
             await may_pass.wait()
+            if writer.is_closing():
+                return
             try:
                 writer.write(data)
                 await writer.drain()

@@ -30,6 +30,7 @@ from obd.can_frame import FD, CanFrame
 from tests.gateway.anchored import LabNode
 from tests.gateway.running import FedSource, Site, fed_sources
 from tests.gateway.telemetry import NOON_NS, YEAR_NS, can_batch
+from tests.gateway.waiting import until
 
 LONG_MS = 60_000
 
@@ -51,12 +52,6 @@ def sources() -> Iterator[dict[str, FedSource]]:
 
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Lets the others run until it is so."""
-    while not is_so():  # noqa: ASYNC110 - of what others do, and tell nobody
-        await asyncio.sleep(0)
 
 
 def batch_of(number: int, count: int = 50) -> Batch:

@@ -12,6 +12,7 @@ from gateway.remote_command import Command, CommandRefused, Reply, open_command,
 from puf.did import did_key
 from puf.ed25519 import SigningKey
 from tests.gateway.mqtt_broker import TestBroker
+from tests.gateway.waiting import until
 
 GATEWAY = SigningKey(bytes(range(3, 35)))
 DID = did_key(GATEWAY.public)
@@ -86,8 +87,7 @@ def test_the_answer_is_that_of_the_gateway_to_this_command(
         async with TestBroker() as broker:
 
             async def answer() -> None:
-                while not broker.published:  # noqa: ASYNC110 - of what others do, and tell nobody
-                    await asyncio.sleep(0.002)
+                await until(lambda: bool(broker.published))
                 command: Command = open_command(broker.published[0].payload, DID, (operator,))
                 reply = Reply(operator, command.seq, "done", "here", {"now_ns": 5})
                 broker.publish("cpc/gateway/reply", b"junk")

@@ -25,8 +25,9 @@ from tests.gateway.anchored import LabNode
 from tests.gateway.mqtt_broker import TestBroker
 from tests.gateway.running import FedSource, Site, fed_sources
 from tests.gateway.telemetry import can_batch
-from tests.gateway.test_app import running, until
+from tests.gateway.test_app import running
 from tests.gateway.test_remote import OPERATOR, Lab
+from tests.gateway.waiting import until
 
 TIMEOUT_S = 20.0
 

@@ -21,7 +21,8 @@ from gateway.sensors.mqtt_source import MqttSource, open_mqtt
 from gateway.sensors.source import SYSTEM_CLOCK, SourceUrl
 from tests import peers
 from tests.gateway.telemetry import can_batch
-from tests.gateway.test_uplink import Site, cancelled, open_site, until
+from tests.gateway.test_uplink import Site, cancelled, open_site
+from tests.gateway.waiting import until
 
 TIMEOUT_S = 30.0
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -74,7 +75,7 @@ async def reachable(port: int) -> None:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)
         else:
             writer.close()
             return

@@ -12,7 +12,8 @@ from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, BadSourceUrl
 from tests.gateway.anchored import LabNode
 from tests.gateway.mqtt_broker import TestBroker
 from tests.gateway.running import Site
-from tests.gateway.test_app import HASTY, LONG_MS, SmallDisk, running, until
+from tests.gateway.test_app import HASTY, LONG_MS, SmallDisk, running
+from tests.gateway.waiting import until
 
 TIMEOUT_S = 20.0
 COUNT = 500

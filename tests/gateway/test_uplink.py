@@ -10,22 +10,30 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gateway import uplink
 from gateway.config_uplink import UplinkSection
 from gateway.errors import SpoolFull
 from gateway.outbox import Outbox
 from gateway.pipeline import StreamPipeline
-from gateway.sensors.source import BLOCK, DROP_NEWEST, DROP_OLDEST, SYSTEM_CLOCK, Batch, Clock, Gap
+from gateway.sensors.source import BLOCK, SYSTEM_CLOCK, Batch, Clock, Gap
 from gateway.spool import Spool
 from gateway.uplink import Identity, Uplink
 from gateway.uplink_format import StreamFormat
-from gateway.uplink_handover import Handover, StreamTap
+from gateway.uplink_handover import Handover
 from tests.gateway.mqtt_broker import TestBroker
 from tests.gateway.telemetry import NOON_NS, SPOOL_KEY, can_batch, stream_keys
+from tests.gateway.waiting import until
 
 TIMEOUT_S = 20.0
 DID = "did:key:z6MkTest"
 Result = TypeVar("Result")
+
+
+async def _turn(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+EAGER = Clock(sleep=_turn)
+"""Waits for nothing."""
 
 
 class SameThread:
@@ -87,11 +95,6 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
             await story()
 
     asyncio.run(limited())
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    while not is_so():  # noqa: ASYNC110 - what is waited for is no event, but what a broker has
-        await asyncio.sleep(0.002)
 
 
 async def cancelled(task: asyncio.Task[None]) -> None:
@@ -185,8 +188,9 @@ def test_nothing_leaves_the_outbox_before_the_broker_has_said_so(tmp_path: Path)
             await site.uplink.settle()
             await until(lambda: len(data(broker)) == 4)
             assert site.outbox.counts().messages == 10
-            await asyncio.sleep(0.05)
-            # The window is full.
+            # The window is full: what is sent later is no message from behind it.
+            site.uplink.announce(Identity("g1", DID))
+            await until(lambda: len(states(broker)) == 2)
             assert len(data(broker)) == 4
             await cancelled(task)
             site.close()
@@ -302,10 +306,11 @@ def test_another_version_is_never_tried(tmp_path: Path, answer: int) -> None:
         # Unsupported protocol version, as 3.1.1 and 5 say it.
         version = "3.1.1" if answer == 1 else "5"
         async with TestBroker(connect_code=answer) as broker:
-            site = open_site(tmp_path, section_for(broker, version=version))
+            site = open_site(tmp_path, section_for(broker, version=version), clock=EAGER)
             task = asyncio.ensure_future(site.uplink.run())
             site.accept(can_batch(10))
-            await asyncio.sleep(0.6)
+            await until(lambda: len(broker.versions) == 10)
+            assert set(broker.versions) == {4 if version == "3.1.1" else 5}
             assert not broker.connects
             assert not task.done()
             assert site.outbox.counts().records == 10
@@ -356,105 +361,6 @@ def test_a_restart_goes_on_where_the_broker_has_stopped(tmp_path: Path) -> None:
             assert got.repeated == 6
             await cancelled(task)
             again.close()
-
-    run(story)
-
-
-class SimulatedTime:
-    """A clock that moves only when told, and wakes whoever sleeps till then."""
-
-    def __init__(self) -> None:
-        self._ns = NOON_NS
-        self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
-        self.clock = Clock(lambda: self._ns, lambda: self._ns, self._sleep)
-
-    async def _sleep(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._ns + int(seconds * 1e9), woken))
-        await woken
-
-    async def pass_ms(self, duration_ms: int) -> None:
-        """Step by step, so that nobody wakes late."""
-        end_ns = self._ns + duration_ms * 1_000_000
-        while due := [at_ns for at_ns, woken in self._sleepers if at_ns <= end_ns and not woken.done()]:
-            self._ns = max(self._ns, min(due))
-            for at_ns, woken in self._sleepers:
-                if at_ns <= self._ns and not woken.done():
-                    woken.set_result(None)
-            self._sleepers = [each for each in self._sleepers if not each[1].done()]
-            for _ in range(5):
-                await asyncio.sleep(0)
-        self._ns = end_ns
-
-
-@pytest.mark.parametrize(
-    ("policy", "size_max"), [(BLOCK, 1 << 20), (DROP_OLDEST, 20_000), (DROP_NEWEST, 20_000)]
-)
-def test_a_day_without_a_broker(
-    tmp_path: Path,
-    policy: str,
-    size_max: int,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What the outbox can hold arrives; what it had to drop is told, in the stream and to the receiver."""
-
-    # Timers are looked at five times a second, which makes a day of them long.
-    monkeypatch.setattr(uplink, "POLL_MS", 5_000)
-
-    async def story() -> None:
-        async with TestBroker() as broker:
-            port = broker.port
-        time = SimulatedTime()
-        section = UplinkSection(url=f"mqtt://127.0.0.1:{port}", batch_ms=1_000, batch_records_max=10)
-        site = open_site(tmp_path, section, policy, size_max, time.clock)
-        task = asyncio.ensure_future(site.uplink.run())
-        tap = site.pipeline.tap
-        assert isinstance(tap, StreamTap)
-        count = 0
-        # Twenty records every four minutes.  Attempts to connect are real and end at once: some are let out.
-        for _ in range(360):
-            site.accept(can_batch(20, time.clock.now_ns()))
-            count += 20
-            await time.pass_ms(500)
-            await time.pass_ms(239_500)
-        await site.uplink.settle()
-        for gap in tap.new_losses():
-            site.accept(Batch([], [], [(0, gap)]))
-            tap.told(gap)
-            count += 1
-        assert site.uplink.stats.connections == 0
-        async with TestBroker(port=port) as broker:
-
-            async def tick() -> None:
-                while True:
-                    await time.pass_ms(1_000)
-                    await asyncio.sleep(0.001)
-
-            ticking = asyncio.ensure_future(tick())
-            await site.uplink.settle()
-            await site.uplink.wait_idle()
-            await cancelled(ticking)
-            got = received(broker)
-            told = [record[2] for record in got.records.values() if len(record) == 3]
-            lost = sum(gap["count"] for gap in told)
-            with capsys.disabled():
-                print(
-                    f"\na day without a broker, {policy}: {count} records, {len(got.records)} arrived, "
-                    f"{lost} told as dropped, {got.repeated} messages repeated"
-                )
-            assert len(got.records) + lost == count
-            if policy == BLOCK:
-                assert lost == 0
-            else:
-                # In one range, and it says which: the receiver need not guess.
-                (gap,) = told
-                first, last = (0, lost - 1) if policy == DROP_OLDEST else (7_200 - lost, 7_199)
-                assert gap["reason"] == f"uplink: 1/{first}-{last} not sent: the outbox was full"
-                assert lost > 1_000
-            assert site.outbox.counts().losses == 0
-        await cancelled(task)
-        site.close()
 
     run(story)
 

@@ -19,6 +19,7 @@ from gateway.sensors.mqtt_link import Handlers, Link
 from gateway.sensors.mqtt_message import Message
 from gateway.sensors.mqtt_socket import PACKET_BYTES_MAX, BufferedSocket, PacketRefused
 from tests.gateway.mqtt_broker import TestBroker
+from tests.gateway.waiting import until
 
 TIMEOUT_S = 20.0
 
@@ -223,8 +224,7 @@ def test_what_the_broker_allows_is_told() -> None:
                 1_000,
             )
             link.close()
-            while broker.peer_count:  # noqa: ASYNC110 - it tells nobody
-                await asyncio.sleep(0.002)
+            await until(lambda: broker.peer_count == 0)
             again = Link(Broker("127.0.0.1", broker.port), "test", expiry_ms=60_000)
             assert (await again.open()).is_session_present
             again.close()
