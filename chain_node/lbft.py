@@ -59,6 +59,8 @@ class Core:
         self._duties = Duties()
         self._sync = Sync(resend_ms)
         self._now: HeightCore | None = None
+        self._told_until_ms = 0
+        """Until when who still votes at the last height is told how it ended by what was sent to all."""
 
     @property
     def current(self) -> HeightCore:
@@ -81,6 +83,7 @@ class Core:
         """
         if self._now:
             self._announce(self._now)
+            self._told_until_ms = now_ms + self._setup.resend_ms // 2
         self._setup.signatures.forget()
         self._now = self.HEIGHT(self._setup, start, self._duties, now_ms, kept)
         for sender, early in self._sync.begin(start.height, now_ms):
@@ -143,6 +146,13 @@ class Core:
         if isinstance(message, WantChain):
             self._duties.serve.append(Serve(sender, message.first, message.count))
         elif isinstance(message, Validate) or message.height == self.current.height:
+            pass
+        elif (
+            isinstance(message, Ballot)
+            and message.height == self.current.height - 1
+            and now_ms < self._told_until_ms
+        ):
+            # Votes beyond the quorum come after each decision; a block for each of them would be a waste.
             pass
         elif self._sync.may_serve(sender, now_ms):
             self._duties.serve.append(Serve(sender, message.height, 1))
