@@ -1,35 +1,28 @@
-"""A node: transactions into the pool, blocks out of the pool, the chain into its file.
+"""A node that runs: a replica with a disk, clocks, and a way to its peers.
 
-Runs on CPython, in one asyncio task.  A block is made every `block_period_ms` while there are
-transactions, and one without any as a heartbeat, so that a light client can tell a quiet chain from
-a dead one.  The time of a block is max(parent + 1 ms, now): the chain never runs backwards, whatever
-the machine's clock does; pacing uses the monotonic clock.  A full disk stops the making of blocks and
-the taking of transactions, which both say so, and both go on by themselves when there is room.
+Runs on CPython, in one asyncio task.  What a node does is in replica.py; here it gets its time and its
+messages.  Pacing uses the monotonic clock, and the wall clock dates blocks, so that a chain never runs
+backwards, whatever the machine's clock does.  A full disk stops the making of blocks and the taking of
+transactions, which both say so, and both go on by themselves when there is room.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from chain_node import ledger
-from chain_node.block import BLOCK_SIZE_MAX, Block
-from chain_node.consensus import Consensus, Decided
-from chain_node.errors import Refused, StorageFull
 from chain_node.genesis import Genesis
-from chain_node.ledger import Execution, Head, Place
+from chain_node.ledger import Head
 from chain_node.mempool import Pool
-from chain_node.reason import Reason
-from chain_node.schedule import TakeTurns
-from chain_node.state import State
+from chain_node.messages import Message
+from chain_node.replica import Replica, Sends
 from chain_node.storage import Storage
-from chain_node.transaction import Transaction, transaction_hash
+from puf.ed25519 import SigningKey
 
-HEARTBEAT_MS = 10_000
-HEADER_ROOM = 1_024
-"""Bytes of a block that are not transactions."""
-TX_ROOM = 5
-"""Bytes of CBOR around each transaction in a block."""
+INBOX_MAX = 10_000
+"""Messages that wait for a node; more are lost, as on any network, and sent again by their senders."""
 
 log = logging.getLogger(__name__)
 
@@ -39,35 +32,53 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_clock_ms() -> int:
+    """Milliseconds of a clock that never goes back."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Network(Protocol):
+    """Takes messages to peers, some time, or never."""
+
+    def send(self, sender: bytes, receiver: bytes | None, message: Message) -> None:
+        """From one node to another, by their keys; None: to all others.  Does not wait, and never raises."""
+
+
+class Alone:
+    """The network of a node that has no peers."""
+
+    def send(self, sender: bytes, receiver: bytes | None, message: Message) -> None:
+        """There is nobody."""
+
+
 class Node:
     """One node of a chain.
 
-    proposer: public key of the account that gets the fees of the blocks made here.
-    clock_ms: Unix milliseconds; may jump.  heartbeat_ms: longest time between blocks.
+    key: its validator's or proposer's key; None: it only follows.
+    clock_ms: Unix milliseconds; may jump.  steady_ms: never goes back.
     """
 
     def __init__(
         self,
         storage: Storage,
-        consensus: Consensus,
-        proposer: bytes,
+        key: SigningKey | None,
+        network: Network | None = None,
         *,
         clock_ms: Callable[[], int] = wall_clock_ms,
-        heartbeat_ms: int = HEARTBEAT_MS,
+        steady_ms: Callable[[], int] = steady_clock_ms,
         pool: Pool | None = None,
     ) -> None:
         self.storage = storage
-        self.pool = Pool() if pool is None else pool
-        self.trouble = ""
-        """Why no blocks are made at present, for people; empty when all is well."""
-        self._consensus = consensus
-        self._proposer = proposer
+        self.public = key.public if key else bytes(32)
+        """By what peers know it."""
+        self._network = network or Alone()
         self._clock_ms = clock_ms
-        self._schedule = TakeTurns(storage.genesis.proposers)
-        self._heartbeat_s = heartbeat_ms / 1000
-        self._state = self._head_state()
-        self._proposed: tuple[bytes, Execution] | None = None
-        self._has_work = asyncio.Event()
+        self._steady_ms = steady_ms
+        with storage.errors():
+            self.replica = Replica(storage, storage.genesis, key, pool=pool)
+        self._is_started = False
+        self._inbox: deque[tuple[bytes, Message]] = deque(maxlen=INBOX_MAX)
+        self._wake = asyncio.Event()
         self._advanced = asyncio.Condition()
 
     @property
@@ -80,74 +91,76 @@ class Node:
         """The last final block."""
         return self.storage.head
 
+    @property
+    def pool(self) -> Pool:
+        """What waits to enter a block."""
+        return self.replica.pool
+
+    @property
+    def trouble(self) -> str:
+        """Why no blocks are made at present, for people; empty when all is well."""
+        return self.replica.trouble
+
     def nonce_of(self, public: bytes) -> int:
         """The next nonce of an account, by the head's state."""
         with self.storage.errors():
-            return self._state.account(public).nonce
+            return self.replica.nonce_of(public)
 
     def next_nonce(self, public: bytes) -> int:
         """The next nonce of an account, past what waits in the pool."""
-        return self.pool.next_nonce(public, self.nonce_of(public))
+        with self.storage.errors():
+            return self.replica.next_nonce(public)
 
     def submit(self, data: bytes) -> bytes:
         """Take a transaction into the pool; its hash.  One that waits or is final already is no error.
 
         Raises Refused, whose reason and sentence are the sender's to read; StorageError.
         """
-        tx_hash = transaction_hash(data)
-        if self.pool.get(tx_hash) or self.storage.find_transaction(tx_hash):
-            return tx_hash
-        if self.trouble:
-            raise Refused(Reason.BUSY, f"no transactions are taken at present: {self.trouble}")
-        self.pool.check_room(len(data))
-        transaction = Transaction.decode(data)
+        self._start()
         with self.storage.errors():
-            self.pool.add(transaction, self._state, self._next_place())
-        if self.pool.next_nonce(transaction.sender, self.nonce_of(transaction.sender)) > transaction.nonce:
-            self._has_work.set()
+            tx_hash, sends = self.replica.submit(data, self._steady_ms(), self._clock_ms())
+        self._send(sends)
+        self._wake.set()
         return tx_hash
 
+    def deliver(self, sender: bytes, message: Message) -> None:
+        """A message from a peer, who is who it says; it is looked at when the node's turn comes."""
+        self._inbox.append((sender, message))
+        self._wake.set()
+
     async def run(self) -> None:
-        """Make blocks until cancelled.  Raises StorageError when the file cannot be used any more."""
-        loop = asyncio.get_running_loop()
-        period_s = self.genesis.block_period_ms / 1000
-        # A vote without its block is finished at once; a chain without blocks has no root to prove against.
-        if self.head.height == 0 or self.storage.votes(self.head.height + 1):
-            await self._try_produce()
+        """Take part until cancelled.  Raises StorageError when the file cannot be used any more."""
         while True:
-            made_s = loop.time()
+            self._wake.clear()
+            await self.advance()
+            deadline_ms = self.replica.deadline_ms
+            if self._inbox:
+                await asyncio.sleep(0)
+                continue
+            wait_s = None if deadline_ms is None else max(deadline_ms - self._steady_ms(), 0) / 1000
             try:
-                async with asyncio.timeout_at(made_s + self._heartbeat_s):
-                    await self._has_work.wait()
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
             except TimeoutError:
                 pass
-            await asyncio.sleep(made_s + period_s - loop.time())
-            await self._try_produce()
 
-    async def produce(self) -> Decided:
-        """Have the next block decided, check it, and commit it.
+    async def advance(self) -> None:
+        """Do what is due by the clocks and by the messages that wait.
 
-        Raises IllicitBlock or CertificateError when what was decided cannot be, StorageError.
+        Raises IllicitBlock when a quorum has certified what cannot be, StorageError.
         """
-        parent = self.head
+        height = self.head.height
+        self._start()
         with self.storage.errors():
-            decided = await self._consensus.decide(parent, self._propose)
-            header = decided.block.header
-            decided.certificate.verify(self.genesis.chain_id, self.genesis.validators)
-            if self._proposed and self._proposed[0] == header.block_hash:
-                execution = self._proposed[1]
-            else:
-                read = self.storage.read_node
-                execution = ledger.check_block(read, parent, self.genesis, decided.block, self._schedule)
-            self.storage.commit(decided.block, decided.certificate, execution)
-            self._proposed = None
-            self._state = self._head_state()
-            self.pool.settle(decided.block.transactions, self.nonce_of, header.height)
-            if not self.pool.has_ready(self.nonce_of):
-                self._has_work.clear()
-        async with self._advanced:
-            self._advanced.notify_all()
-        return decided
+            for _ in range(len(self._inbox)):
+                sender, message = self._inbox.popleft()
+                self._send(self.replica.receive(sender, message, self._steady_ms(), self._clock_ms()))
+            deadline_ms = self.replica.deadline_ms
+            if deadline_ms is not None and deadline_ms <= self._steady_ms():
+                self._send(self.replica.tick(self._steady_ms(), self._clock_ms()))
+        if self.head.height > height:
+            async with self._advanced:
+                self._advanced.notify_all()
 
     async def wait_for_height(self, height: int) -> Head:
         """The head, as soon as it is at least this high."""
@@ -155,33 +168,12 @@ class Node:
             await self._advanced.wait_for(lambda: self.head.height >= height)
         return self.head
 
-    async def _try_produce(self) -> None:
-        try:
-            await self.produce()
-        except StorageFull as error:
-            if not self.trouble:
-                log.error("no blocks until there is room: %s", error)
-            # Told to whoever asks; the path is the business of the log.
-            self.trouble = error.why
-            self._has_work.set()
-        else:
-            self.trouble = ""
+    def _start(self) -> None:
+        if not self._is_started:
+            self._is_started = True
+            with self.storage.errors():
+                self._send(self.replica.start(self._steady_ms(), self._clock_ms()))
 
-    def _next_place(self) -> Place:
-        time_ms = ledger.next_time_ms(self.head.time_ms, self._clock_ms())
-        return Place(self.genesis, self.head.height + 1, time_ms, self._proposer, self._schedule)
-
-    def _propose(self) -> Block:
-        """A block of what waits; what turns out to be impossible is given up."""
-        place = self._next_place()
-        room = BLOCK_SIZE_MAX - HEADER_ROOM - TX_ROOM * self.genesis.block_tx_max
-        candidates = self.pool.select(self.genesis.block_tx_max, room, self.nonce_of)
-        execution = ledger.execute(self.storage.read_node, self.head, place, candidates)
-        # One whose predecessor was refused may still come into its own.
-        self.pool.give_up(item for item in execution.refused if item[1].reason != Reason.NONCE_AHEAD)
-        block = ledger.block_of(self.head, place, 0, execution)
-        self._proposed = (block.header.block_hash, execution)
-        return block
-
-    def _head_state(self) -> State:
-        return State(self.storage.entries(self.storage.head.state_root))
+    def _send(self, sends: Sends) -> None:
+        for receiver, message in sends:
+            self._network.send(self.public, receiver, message)

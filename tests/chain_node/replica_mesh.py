@@ -114,7 +114,7 @@ class Mesh:
                 ),
                 default=None,
             )
-            if due is None or due[0] > end_ms:  # type: ignore[operator]
+            if due is None or due[0] > end_ms:
                 break
             deadline_ms, name = due
             self.now_ms = max(self.now_ms, deadline_ms or 0)

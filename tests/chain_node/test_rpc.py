@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chain_node.block import Certificate, Header
-from chain_node.consensus import CommitteeOfOne
 from chain_node.entry import account_key
 from chain_node.errors import Refused, StorageFull
 from chain_node.genesis import Genesis
@@ -24,10 +23,12 @@ from chain_node.rpc_format import BATCH_MAX, BODY_SIZE_MAX, HEADERS_MAX
 from chain_node.storage import Storage
 from chain_node.transaction import Receipt, Transaction, Transfer
 from puf.merkle_map import verify
-from tests.chain_node.world import ALICE, BOB, CAROL, PROPOSER, START_MS, VALIDATORS, genesis_of
+from tests.chain_node import stepping
+from tests.chain_node.world import ALICE, BOB, CAROL, START_MS, VALIDATORS, genesis_of
 
 KEY = VALIDATORS[0]
-GENESIS = genesis_of([KEY])
+GENESIS = genesis_of([KEY], proposers=(KEY.public,))
+CLOCK = stepping.Clock()
 
 
 class Till:
@@ -47,13 +48,7 @@ class Till:
 def node(tmp_path: Path) -> Iterator[Node]:
     storage = Storage.open(tmp_path / "chain.sqlite", GENESIS)
     with closing(storage):
-        yield Node(
-            storage,
-            CommitteeOfOne(GENESIS, KEY, storage),
-            PROPOSER.public,
-            clock_ms=lambda: START_MS + 1_000,
-            pool=Pool(count_max=3),
-        )
+        yield Node(storage, KEY, clock_ms=CLOCK.wall, steady_ms=CLOCK.steady, pool=Pool(count_max=3))
 
 
 def pay(nonce: int = 0) -> Transaction:
@@ -73,7 +68,7 @@ def ask(dispatcher: Dispatcher, request: object) -> Any:
 
 
 def produce(node: Node) -> None:
-    asyncio.run(node.produce())
+    asyncio.run(stepping.produce(node, CLOCK))
 
 
 # Methods

@@ -10,14 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from chain_node.consensus import CommitteeOfOne
 from chain_node.errors import PortInUse
 from chain_node.node import Node
 from chain_node.rpc import Dispatcher
 from chain_node.rpc_format import BODY_SIZE_MAX
 from chain_node.rpc_http import RpcServer
 from chain_node.storage import Storage
-from tests.chain_node.world import PROPOSER, VALIDATORS, genesis_of
+from tests.chain_node.world import VALIDATORS, genesis_of
 
 GENESIS = genesis_of(VALIDATORS[:1])
 INFO = b'{"jsonrpc":"2.0","id":1,"method":"chain_info"}'
@@ -30,7 +29,7 @@ def serve(path: Path, story: Callable[[str], Awaitable[Any]], port: int = 0) -> 
     async def run() -> Any:
         storage = Storage.open(path / "chain.sqlite", GENESIS)
         with closing(storage):
-            node = Node(storage, CommitteeOfOne(GENESIS, VALIDATORS[0], storage), PROPOSER.public)
+            node = Node(storage, VALIDATORS[0])
             server = RpcServer(Dispatcher(node), port=port)
             await server.start()
             try:
