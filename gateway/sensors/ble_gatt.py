@@ -17,6 +17,7 @@ from bleak.exc import BleakError
 from bleak_retry_connector import BleakClientWithServiceCache, establish_connection
 
 from gateway.sensors.ble_ad import address_text, parse_address, uuid_bytes
+from gateway.sensors.ble_advice import say
 from gateway.sensors.reading_queue import QUEUE_READINGS, ReadingQueue
 from gateway.sensors.source import Batch, Clock, Source, SourceUrl
 
@@ -87,10 +88,11 @@ class GattSource(Source):
                 try:
                     client = await _unless_closed(self._connect(lost), closing)
                 except _ERRORS as error:
-                    if not down_ns:
+                    if down_ns:
+                        self.stats.note(f"connecting {self.label}: {say(error)}")
+                    else:
                         down_ns = self._clock.now_ns()
-                        queue.lost(f"{self.label} is not there: {_say(error)}", 0, down_ns, down_ns)
-                    self.stats.note(f"connecting {self.label}: {_say(error)}")
+                        queue.lost(f"{self.label} is not there: {say(error)}", 0, down_ns, down_ns)
                     await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
                     continue
@@ -107,7 +109,7 @@ class GattSource(Source):
                     await _first_of(lost, closing)
                     reason = "" if closing.is_set() else "it disconnected"
                 except _ERRORS as error:
-                    reason = _say(error)
+                    reason = say(error)
                 await self._disconnect(client)
                 if reason:
                     down_ns = self._clock.now_ns()
@@ -146,7 +148,7 @@ class GattSource(Source):
         try:
             await client.disconnect()
         except _ERRORS as error:
-            self.stats.note(f"disconnecting {self.label}: {_say(error)}")
+            self.stats.note(f"disconnecting {self.label}: {say(error)}")
 
     async def _wait(self, closing: asyncio.Event, wait_ms: int) -> None:
         """Sleeps, or wakes when closed."""
@@ -180,10 +182,6 @@ async def _unless_closed(
         closed.cancel()
         task.cancel()
         await asyncio.gather(task, closed, return_exceptions=True)
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def open_gatt(

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from gateway.sensors.ble_ad import Advertisement, build, parse_address
+from gateway.sensors.ble_advice import say
 from gateway.sensors.ble_decode import Decoder, Reading
 from gateway.sensors.ble_keys import load_keys
 from gateway.sensors.reading_queue import QUEUE_READINGS, ReadingQueue
@@ -176,11 +177,12 @@ class BleSource(Source):
                         await scanner.start()
                 except self._errors as error:
                     await self._stop(scanner)
-                    if self._down_why != SCANS_AGAIN:
+                    if self._down_why == SCANS_AGAIN:
+                        self.stats.note(f"starting {self.label}: {say(error)}")
+                    else:
                         now_ns = self._clock.now_ns()
-                        queue.lost(f"{self.label} cannot scan: {_say(error)}", 0, now_ns, now_ns)
+                        queue.lost(f"{self.label} cannot scan: {say(error)}", 0, now_ns, now_ns)
                         self._down_ns, self._down_why = self._down_ns or now_ns, SCANS_AGAIN
-                    self.stats.note(f"starting {self.label}: {_say(error)}; look at: bluetoothctl show")
                     if attempt % len(BACK_OFF_MS) == len(BACK_OFF_MS) - 1:
                         await self._power_cycle()
                     await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
@@ -241,7 +243,7 @@ class BleSource(Source):
                 await scanner.stop()
         except self._errors as error:
             # An adapter that is stuck, or gone, cannot be stopped; a new scanner takes over.
-            self.stats.note(f"stopping {self.label}: {_say(error)}")
+            self.stats.note(f"stopping {self.label}: {say(error)}")
 
     async def _power_cycle(self) -> None:
         self.stats.note(f"{self.label}: its power is switched off and on")
@@ -249,7 +251,7 @@ class BleSource(Source):
             async with asyncio.timeout(START_TIMEOUT_MS / 1_000):
                 await self._reset()
         except self._errors as error:
-            self.stats.note(f"switching {self.label} off and on: {_say(error)}")
+            self.stats.note(f"switching {self.label} off and on: {say(error)}")
 
     async def _wait(self, closing: asyncio.Event, wait_ms: int) -> None:
         """Sleeps, or wakes when closed."""
@@ -259,10 +261,6 @@ class BleSource(Source):
         nap.cancel()
         closed.cancel()
         await asyncio.gather(nap, closed, return_exceptions=True)
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def open_ble(

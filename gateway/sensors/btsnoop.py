@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gateway.sensors.source import NotATrace, SourceUnavailable
+from gateway.sensors.source import SourceUnavailable
 
 SIGNATURE = b"btsnoop\0"
 PACKET_BYTES_MAX = 1 << 17
@@ -49,7 +49,7 @@ class Packet:
 
 
 class Capture:
-    """One pass over a capture.  Raises SourceUnavailable and NotATrace."""
+    """One pass over a capture.  Raises SourceUnavailable."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -109,13 +109,13 @@ class Capture:
     def _read_head(self) -> int:
         head = self._take(_HEAD.size)
         if not head.startswith(SIGNATURE) or len(head) < _HEAD.size:
-            raise NotATrace(self.path, 0, "it does not begin like a btsnoop capture")
+            raise SourceUnavailable(self.path, "no btsnoop capture: it does not begin like one")
         _, version, link = _HEAD.unpack(head)
         if version != 1:
-            raise NotATrace(self.path, 8, f"btsnoop version {version}, where only 1 is known")
+            raise SourceUnavailable(self.path, f"btsnoop version {version}, where only 1 is known")
         if link not in _LINKS:
             name = _OTHER_LINKS.get(link, f"kind {link}")
-            raise NotATrace(self.path, 12, f"a capture of {name}; known are {', '.join(_LINKS.values())}")
+            raise SourceUnavailable(self.path, f"a capture of {name}; known are {', '.join(_LINKS.values())}")
         return int(link)
 
     def _event(self, data: bytes, flags: int) -> bytes:

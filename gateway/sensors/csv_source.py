@@ -20,25 +20,29 @@ it rows are `interval_ms` apart), `start=now|recorded` and `speed` as for a repl
 from __future__ import annotations
 
 from gateway.sensors.csv_rows import ENCODINGS
-from gateway.sensors.csv_table import Table, TableFormat
+from gateway.sensors.csv_table import DELIMITERS, Table, TableFormat
 from gateway.sensors.recording_source import RecordingSource, play
 from gateway.sensors.source import Clock, SourceStats, SourceUrl
 
-# In words, because ; & and # mean something in a URL or a shell; as characters, too, for those who quote.
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 DECIMALS = {"point": ".", "comma": ","}
 
 
 def open_csv(url: SourceUrl, name: str, clock: Clock) -> RecordingSource:
     """Opens `csv:FILE`.  Raises SourceError."""
-    delimiter = url.choice("delimiter", (*DELIMITERS, *DELIMITERS.values()), "comma")
-    decimal = url.choice("decimal", (*DECIMALS, *DECIMALS.values()), "point")
     form = TableFormat(
-        delimiter=DELIMITERS.get(delimiter, delimiter),
-        decimal=DECIMALS.get(decimal, decimal),
+        delimiter=_character(url, "delimiter", DELIMITERS),
+        decimal=_character(url, "decimal", DECIMALS),
         encoding=url.choice("encoding", ENCODINGS, "utf-8"),
         time_column=url.options.get("time", ""),
         interval_ns=url.number("interval_ms", 1_000, 1, 86_400_000) * 1_000_000,
     )
     stats = SourceStats()
     return play(url, name, Table(url.target, form, stats), stats, clock)
+
+
+def _character(url: SourceUrl, option: str, words: dict[str, str]) -> str:
+    """The character that an option names; the character itself will do, for those who quote."""
+    written = url.options.get(option, "")
+    if written in words.values():
+        return written
+    return words[url.choice(option, tuple(words), next(iter(words)))]

@@ -7,6 +7,7 @@ reading holds is written in csv_source.py, what is mangled in csv_cells.py, what
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -21,11 +22,15 @@ CHUNK_BYTES = 1 << 16
 PROBE_BYTES = 1 << 18
 """So much is read before the first row is judged: columns learn from it."""
 BATCH_ROWS = 250
+# In words, because ; & and # mean something in a URL or a shell.
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 COLUMNS_MAX = 256
 NAMES_BYTES_MAX = 3_000
 """Names of all columns together: they stand in every record."""
 RECORD_BYTES_MAX = 16_000
 """A record takes 16 KiB."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What could tell a terminal to do something: names of columns are shown."""
 _CELLS_CACHED = 1 << 14
 _LARGE = 1_500
 """Characters of a row above which its record is measured."""
@@ -144,7 +149,12 @@ class Table:
             raise SourceUnavailable(self.path, f"its first line is no header: {header.flaw}")
         names: list[str] = []
         for number, cell in enumerate(header.cells, 1):
-            name = cell.strip().encode("utf-8", "replace").decode() or f"column {number}"
+            # Spreadsheets break long names into lines.
+            name = " ".join(cell.split()).encode("utf-8", "replace").decode() or f"column {number}"
+            if _CONTROL.search(name):
+                raise SourceUnavailable(
+                    self.path, f"no table: its first line has control characters, such as in {name[:40]!r}"
+                )
             names.append(name if name not in names else f"{name} ({number})")
         if len(names) > COLUMNS_MAX or sum(len(name.encode()) for name in names) > NAMES_BYTES_MAX:
             raise SourceUnavailable(
@@ -152,9 +162,9 @@ class Table:
                 f"{len(names)} columns; a record takes {COLUMNS_MAX}, with names of {NAMES_BYTES_MAX} bytes",
             )
         if len(names) == 1:
-            for other in ",;\t|":
+            for word, other in DELIMITERS.items():
                 if other != self.form.delimiter and other in header.raw:
-                    self.stats.note(f"{self.path}: only one column; is the delimiter {other!r}?")
+                    self.stats.note(f"{self.path}: only one column; did you mean delimiter={word}?")
         self.columns = [Column(name) for name in names]
 
     def _find_time(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import termios
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,11 @@ def _opened(settings: PortSettings) -> serial.Serial:
         )
     except ValueError as error:
         raise OSError(str(error)) from error
+    except serial.SerialException as error:
+        if error.errno is None and isinstance(error.__context__, termios.error):
+            # pyserial says it in its text only.
+            raise OSError(*error.__context__.args) from error
+        raise
 
 
 def settings_of(url: SourceUrl) -> PortSettings:

@@ -11,6 +11,8 @@ beginning, as the sender does not wait for us.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -231,14 +233,19 @@ class SerialSource(Source):
 
 def _advice(error: OSError) -> str:
     """What went wrong when opening, and what to do."""
-    text = error.strerror or str(error)
+    if error.errno is None:
+        return str(error)
+    # pyserial's own text says path and error twice.
+    text = os.strerror(error.errno)
     match error.errno:
-        case 2 | 6 | 19:
+        case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             return f"{text}; list the ports with: ls /dev/serial/by-id, or wait for it with wait=1"
-        case 13:
+        case errno.EACCES:
             return f"{text}; add the user to the group of the device: sudo usermod -aG dialout $USER"
-        case 11 | 16:
+        case errno.EAGAIN | errno.EBUSY:
             return f"{text}; another program has it open: fuser -v shows which"
+        case errno.ENOTTY:
+            return "this is no serial port; list the ports with: ls /dev/serial/by-id"
     return text
 
 

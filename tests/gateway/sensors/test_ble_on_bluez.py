@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("bleak", reason="bleak is not installed: pip install 'cpchain-edge[ble]'")
 
+from gateway.sensors.ble_advice import NO_ADAPTER, NO_BUS
 from gateway.sensors.ble_bluez import OFF_MS, power_cycle
 from gateway.sensors.ble_source import open_ble
 from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Source, SourceUrl
@@ -120,6 +121,7 @@ def test_an_adapter_that_is_not_there_says_so() -> None:
     batch = asyncio.run(story())
     assert batch.values == []
     assert batch.gaps[0][1].reason.startswith("ble:hci9 cannot scan: Bleak")
+    assert batch.gaps[0][1].reason.endswith(NO_ADAPTER)
 
 
 class SilenceClock:
@@ -169,4 +171,4 @@ def test_a_scanner_that_hears_nothing_is_restarted_and_hears_again() -> None:
 def test_no_bus_at_all_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
     batch = asyncio.run(read(opened(), lambda seen: bool(seen.gaps)))
-    assert batch.gaps[0][1].reason.startswith("ble:hci0 cannot scan: ")
+    assert batch.gaps[0][1].reason == f"ble:hci0 cannot scan: {NO_BUS}"

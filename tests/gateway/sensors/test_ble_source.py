@@ -12,6 +12,7 @@ pytest.importorskip("bleak", reason="bleak is not installed: pip install 'cpchai
 from bleak.exc import BleakError
 
 from gateway.sensors import ble_bluez, ble_source
+from gateway.sensors.ble_advice import NO_ADAPTER, NO_BUS
 from gateway.sensors.ble_source import open_ble
 from gateway.sensors.source import (
     SYSTEM_CLOCK,
@@ -262,7 +263,7 @@ def test_a_silent_scanner_that_cannot_be_started_anew_is_missed_since_it_was_las
         batch = await reader.until(lambda seen: len(seen.gaps) >= 2)
         watch.running.clear()
         assert reasons(batch)[:2] == [
-            "ble:hci0 cannot scan: BleakError: no adapter",
+            f"ble:hci0 cannot scan: BleakError: no adapter: {NO_ADAPTER}",
             "ble:hci0 scans again",
         ]
         assert batch.gaps[1][1].from_ns == batch.taken_ns[0]
@@ -317,14 +318,14 @@ def test_an_adapter_that_cannot_scan_is_tried_again(monkeypatch: pytest.MonkeyPa
         reader = Reader(source)
         batch = await reader.until(lambda seen: len(seen.values) == 1)
         assert reasons(batch) == [
-            "ble:hci0 cannot scan: BleakError: No powered Bluetooth adapters found.",
+            f"ble:hci0 cannot scan: BleakError: No powered Bluetooth adapters found.: {NO_ADAPTER}",
             "ble:hci0 scans again",
         ]
         assert [place for place, _ in batch.gaps] == [0, 0]
         assert batch.gaps[0][1].from_ns == batch.gaps[1][1].from_ns
         assert resets == ["hci0", "hci0"]
         notes = "\n".join(source.stats.notes)
-        assert "starting ble:hci0: FileNotFoundError" in notes
+        assert f"starting ble:hci0: {NO_BUS}" in notes
         assert "stopping ble:hci0: BleakError: not scanning" in notes
         assert "switching ble:hci0 off and on: OSError: hci0: no answer" in notes
         await reader.rest()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.sensors.btsnoop import H4, HCI, MONITOR, PACKET_BYTES_MAX, Capture, Packet
 from gateway.sensors.btsnoop_source import open_btsnoop
 from gateway.sensors.recording_source import RecordingSource
-from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap, NotATrace, SourceUnavailable, SourceUrl
+from gateway.sensors.source import SYSTEM_CLOCK, Batch, Clock, Gap, SourceUnavailable, SourceUrl
 from tests.gateway.sensors.ble_events import DATA
 from tests.gateway.sensors.clocks import START_NS, FakeClock
 from tests.gateway.sensors.traces import join
@@ -163,15 +163,15 @@ def test_a_keys_file_opens_what_is_encrypted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "does not begin like a btsnoop capture"),
-        (b"btsnoop\0\0\0", "does not begin like a btsnoop capture"),
+        (b"", "no btsnoop capture: it does not begin like one"),
+        (b"btsnoop\0\0\0", "no btsnoop capture: it does not begin like one"),
         (head(version=2), "btsnoop version 2, where only 1 is known"),
         (head(1003), "a capture of BCSP; known are HCI, H4, Linux monitor"),
         (head(9), "a capture of kind 9"),
     ],
 )
 def test_what_is_no_capture_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
-    with pytest.raises(NotATrace, match=reason):
+    with pytest.raises(SourceUnavailable, match=reason):
         opened(written(tmp_path, data))
 
 

@@ -245,13 +245,35 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         opened(tmp_path / "none.csv")
     with pytest.raises(SourceUnavailable, match="this is a directory"):
         opened(tmp_path)
-    with pytest.raises(BadSourceUrl, match="delimiter=x: allowed are comma, semicolon"):
+    with pytest.raises(BadSourceUrl, match=r"delimiter=x: allowed are comma, semicolon, tab, pipe$"):
         opened(tmp_path, delimiter="x")
+
+
+def test_a_name_of_several_lines_is_one_line(tmp_path: Path) -> None:
+    values, _ = table(tmp_path, '"speed\n (km/h)",b\n1,2\n')
+    assert values == [{"row": 3, "cells": {"speed (km/h)": 1, "b": 2}}]
+
+
+def test_a_name_may_have_a_character_that_nobody_sees(tmp_path: Path) -> None:
+    values, _ = table(tmp_path, "a\u200b,b\n1,2\n")
+    assert values == [{"row": 2, "cells": {"a\u200b": 1, "b": 2}}]
+
+
+@pytest.mark.parametrize("data", [b"btsnoop\0\0\0\1,b\n1,2\n", b"\x1b[2J,b\n1,2\n"])
+def test_what_no_terminal_should_show_is_no_header(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(SourceUnavailable, match="no table: its first line has control characters") as caught:
+        table(tmp_path, data)
+    assert str(caught.value).isprintable()
+
+
+def test_a_delimiter_may_be_given_as_itself(tmp_path: Path) -> None:
+    values, _ = table(tmp_path, "a;b\n1,5;2\n", delimiter=";", decimal=",")
+    assert values == [{"row": 2, "cells": {"a": 1.5, "b": 2}}]
 
 
 def test_a_wrong_delimiter_is_guessed_aloud(tmp_path: Path) -> None:
     _, source = table(tmp_path, "a;b\n1;2\n")
-    assert any("only one column; is the delimiter ';'?" in note for note in source.stats.notes)
+    assert any("only one column; did you mean delimiter=semicolon?" in note for note in source.stats.notes)
 
 
 def test_closing_ends_a_slow_replay(tmp_path: Path) -> None:

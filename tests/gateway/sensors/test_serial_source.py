@@ -183,8 +183,12 @@ def test_a_port_that_is_not_there_is_refused_or_waited_for(
 ) -> None:
     monkeypatch.setattr(serial_source, "BACK_OFF_MS", (1,))
     device = Device(tmp_path / "tty")
-    with pytest.raises(SourceUnavailable, match="wait for it with wait=1"):
+    with pytest.raises(SourceUnavailable) as caught:
         open_serial(url(device.path), "gps", SYSTEM_CLOCK)
+    assert str(caught.value) == (
+        f"serial:{device.path}: No such file or directory; list the ports with: ls /dev/serial/by-id, "
+        "or wait for it with wait=1"
+    )
 
     async def story() -> None:
         source = open_serial(url(device.path, wait="1"), "gps", SYSTEM_CLOCK)
@@ -202,11 +206,20 @@ def test_a_port_that_is_not_there_is_refused_or_waited_for(
     run(story())
 
 
+@pytest.mark.parametrize("path", ["/dev/null", __file__])
+def test_what_is_no_port_is_refused(path: str) -> None:
+    with pytest.raises(SourceUnavailable) as caught:
+        open_serial(url(path), "gps", SYSTEM_CLOCK)
+    assert str(caught.value) == (
+        f"serial:{path}: this is no serial port; list the ports with: ls /dev/serial/by-id"
+    )
+
+
 def test_a_port_is_not_shared(tmp_path: Path) -> None:
     async def story() -> None:
         with Device(tmp_path / "tty") as device:
             source = open_serial(url(device.path), "gps", SYSTEM_CLOCK)
-            with pytest.raises(SourceUnavailable, match=r"another program has it open|lock"):
+            with pytest.raises(SourceUnavailable, match="another program has it open: fuser -v shows which"):
                 open_serial(url(device.path), "gps", SYSTEM_CLOCK)
             await source.close()
             open_again = open_serial(url(device.path), "gps", SYSTEM_CLOCK)
