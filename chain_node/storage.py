@@ -33,7 +33,6 @@ from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.state import Overlay
 from chain_node.storage_file import checkpoint_every, create_private, decoding, storage_errors
-from chain_node.storage_file import sync_directory as sync_directory
 from chain_node.transaction import Receipt, Transaction
 from puf import cbor
 from puf.merkle_map import MerkleMap
@@ -280,10 +279,6 @@ class Storage:
                         ),
                     )
 
-    def put_vote(self, vote: Vote, block: Block | None = None) -> None:
-        """Remember one vote and the block it is for.  Raises DoubleVote."""
-        self.put_votes([Kept(vote, block)])
-
     def votes(self, height: int) -> list[Kept]:
         """Our votes at this height with what was kept with them, by round and phase."""
         with self.errors():
@@ -293,13 +288,6 @@ class Storage:
             ).fetchall()
         with decoding(self._path):
             return [self._kept(*row) for row in rows]
-
-    def vote(self, height: int, round_: int, phase: Phase) -> Vote | None:
-        """Our vote in this height, round and phase, if we gave one."""
-        for kept in self.votes(height):
-            if (kept.vote.round, kept.vote.phase) == (round_, phase):
-                return kept.vote
-        return None
 
     # Inside
 
