@@ -113,7 +113,7 @@ def report(result: Result) -> str:
     lines = [
         f"seed {plan.seed}: {plan.describe()}",
         (
-            f"{result.simulated_ms / 1000:,.0f} s simulated in {result.step:,} steps; {result.blocks} blocks, "
+            f"{result.simulated_ms / 1000:,.0f} s in {result.step:,} steps; {result.blocks} blocks, "
             f"{result.impeached} of them impeachments; {result.transactions} transactions; "
             f"{result.power_cuts} power cuts; {result.sent:,} messages"
         ),

@@ -23,7 +23,7 @@ class Failed(Exception):
 class Checks:
     """The whole world's view of one chain.
 
-    size: how many distinct validators a certificate of this round must have; by default all but the faulty.
+    size: how many of n validators a certificate of some round must have; by default all but the faulty.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class Checks:
         validators: Sequence[bytes],
         proposers: Sequence[bytes],
         verify: Callable[[bytes, bytes, bytes], bool],
-        size: Callable[[int], int] | None = None,
+        size: Callable[[int, int], int] | None = None,
     ) -> None:
         self._chain_id = chain_id
         self._validators = validators
         self._proposers = proposers
         self._verify = verify
-        self._size = size or (lambda round_: len(validators) - (len(validators) - 1) // 3)
+        self._size = size or (lambda count, _: count - (count - 1) // 3)
         self.blocks: list[Block] = []
         """The chain as the first honest node that had each block had it."""
         self.final: dict[bytes, int] = {}
@@ -100,7 +100,7 @@ class Checks:
             if not self._verify(key, cose.sig_structure(VOTE_TYP, key, payload), signature):
                 raise Failed("certificate", f"{what} has a signature that does not hold")
             signers.add(index)
-        if len(signers) < self._size(certificate.round):
+        if len(signers) < self._size(len(self._validators), certificate.round):
             raise Failed("certificate", f"{what} has {len(signers)} of {len(self._validators)} validators")
         self._certified.add(certificate)
 

@@ -55,8 +55,8 @@ class Rules:
 
     height_core: type[HeightCore] = HeightCore
     signatures: type[Signatures] = Signatures
-    size: Callable[[int], int] | None = None
-    """How many validators a certificate of this round must have, where that is broken, too."""
+    size: Callable[[int, int], int] | None = None
+    """How many of n validators a certificate of this round must have, where that is broken, too."""
 
 
 @dataclass
