@@ -139,7 +139,8 @@ CASES = (
     _stuck("rule-5-validates", "nobody answers who comes late", VALIDATES="FALSE"),
     _stuck("rule-3-rotates", "the same coordinator each round", ROTATES="FALSE"),
     _stuck("rule-3-shows", "ROUND shows no certificate", SHOWS="FALSE"),
-    _stuck("late-locks", "being shown a certificate binds", LATE_LOCKS="TRUE", MaxRound="5"),
+    _stuck("unproven", "COMMIT does not show its P-certificate", PROVES="FALSE"),
+    _stuck("late-locks", "being shown a certificate binds", LATE_LOCKS="TRUE", MaxRound="4"),
 )
 
 

@@ -31,6 +31,7 @@ CONSTANTS
     VALIDATES,      \* Rule 5: who has decided answers with the certificate, and it is honoured anywhere.
     ROTATES,        \* Rule 3: each round has another coordinator.
     SHOWS,          \* Rule 3: who enters a round shows the highest certificate it knows.
+    PROVES,         \* COMMIT shows the P-certificate that it rests on, so that all can commit.
     LATE_LOCKS      \* Not ours: a certificate that one is merely shown binds like that of one's own COMMIT.
 
 VARIABLES
@@ -114,6 +115,7 @@ Arrives(i) ==
     /\ i \in Undecided
     /\ \/ offer # None /\ Prepare(i, offer)
        \/ \E v \in Values : IsSure(prepared, v) /\ Commit(i, v)
+       \/ PROVES /\ \E j \in Honest : committed[j] # None /\ Commit(i, committed[j])
        \/ \E v \in Values : IsSure(committed, v) /\ Decide(i, v)
        \/ VALIDATES /\ \E j \in Honest \ Undecided : Decide(i, decided[j])
 
