@@ -80,6 +80,7 @@ bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.peers python-obd ble-parsers thingsboard-gateway
 	.venv/bin/python -m tests.bench obd-query ble-advert mqtt-both-ways
+	.venv/bin/python -m tests.bench.mqtt_outage
 
 # What is not there is said: of all of these only mosquitto and dbus-daemon are not fetched.
 .PHONY: foreign
@@ -111,6 +112,10 @@ faults: .venv/.dev ## Kill gateways while their broker is ended, half-open for 4
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 	.venv/bin/python -m tests.soak
+
+.PHONY: model
+model: .venv/.dev ## Check the model of consensus in every case; needs Java (minutes)
+	.venv/bin/python -m tests.model
 
 .PHONY: examples
 examples: .venv/.dev ## Run every example in tests/examples
