@@ -8,23 +8,28 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gateway.cli_obd_show import about, plain, show_codes, show_readiness, shown, value_json, value_line
 from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError, moment_text
 from gateway.sensors.obd_links import Link, open_link
 from gateway.sensors.obd_source import ObdSource
 from gateway.sensors.obd_wishes import wishes_of
 from gateway.sensors.schemes import parse_url
 from gateway.sensors.source import SYSTEM_CLOCK, SourceUnavailable, SourceUrl
+from obd import ecu_io
 from obd import vin as vins
 from obd.discovery import (
-    Car,
-    Reading,
-    TroubleCodes,
     clear_dtcs,
     discover,
     hold,
@@ -36,18 +41,16 @@ from obd.discovery import (
     read_test_results,
     read_vehicle,
 )
-from obd.dtc_texts import text_of
 from obd.errors import NoAnswer, ObdError, ResponseError, TableError
-from obd.pids import Field, Value, fields_of, name_of
+from obd.pids import fields_of, name_of
 from obd.query import NO_CAR, NO_DATA, ecu_name
-from obd.readiness import Readiness
 from obd.value_table import TableValue, load_table
 
 SHOW_MS = 500
 """How often `watch` prints the newest values, unless --all is given."""
 SOURCE_HELP = (
     "the way to the car: obd:/dev/ttyUSB0?baud=38400, obd:tcp://192.168.0.10:35000, obd+can:can0; "
-    "a path alone is a serial port"
+    "a path alone is a serial port, such as /dev/ttyUSB0"
 )
 
 
@@ -57,9 +60,9 @@ def add(subcommands: _SubParsersAction[ArgumentParser]) -> None:
         "obd",
         help="look into a car: its values, trouble codes and VIN",
         formatter_class=RawDescriptionHelpFormatter,
-        epilog="try it without a car:\n"
-        "  python -m obd.ecu_io --pty            a simulated car; prints a path such as /dev/pts/3\n"
-        "  cpc obd list obd:/dev/pts/3",
+        epilog="try it without a car, in two terminals:\n"
+        "  cpc obd simulate --link car      a simulated car, whose adapter has the path `car`\n"
+        "  cpc obd list car",
     )
     kinds = obd.add_subparsers(dest="kind", metavar="WHAT", required=True)
     listing = _command(kinds, "list", "what the car offers, with its values now", run_list)
@@ -73,7 +76,7 @@ def add(subcommands: _SubParsersAction[ArgumentParser]) -> None:
     watch.add_argument("--pids", default="", help="which, and how often: 0C:200,engine_load,05:5000 [all]")
     watch.add_argument("--table", default="", help="a .toml or .csv file with manufacturer's values (UDS 22)")
     watch.add_argument("--all", action="store_true", help="every reading, not the newest of each value")
-    watch.add_argument("--seconds", type=float, help="stop after so many seconds")
+    watch.add_argument("--seconds", type=_seconds, help="stop after so many seconds; Ctrl-C stops, too")
     codes = _command(kinds, "dtc", "trouble codes and readiness", run_dtc)
     codes.add_argument(
         "--freeze", action="store_true", help="also the freeze frame: values when a code was set"
@@ -84,14 +87,44 @@ def add(subcommands: _SubParsersAction[ArgumentParser]) -> None:
     clear = _command(kinds, "clear", "clear trouble codes and what was learnt with them", run_clear)
     clear.add_argument("--yes", action="store_true", help="do not ask")
     _command(kinds, "vin", "VIN, calibrations and names of ECUs", run_vin)
+    simulate = kinds.add_parser(
+        "simulate",
+        help="a simulated car to try all of this on",
+        formatter_class=RawDescriptionHelpFormatter,
+        description=ecu_io.DESCRIPTION,
+        epilog=ecu_io.EXAMPLES,
+    )
+    ecu_io.add_arguments(simulate)
+    simulate.set_defaults(run=ecu_io.run)
+
+
+EXAMPLES = {
+    "list": ("{}", "{} --formulas", "{} --table maker.toml --json"),
+    "watch": ("{}", "{} --pids 0C:200,vehicle_speed,05:5000", "{} --all --json --seconds 60"),
+    "dtc": ("{}", "{} --freeze --tests"),
+    "clear": ("{}", "{} --yes"),
+    "vin": ("{}", "{} --json"),
+}
+WAYS = ("obd:/dev/ttyUSB0", "obd:tcp://192.168.0.10:35000", "obd+can:can0")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ArgumentTypeError(f"{text!r} is no number above 0")
+    return seconds
 
 
 def _command(kinds: _SubParsersAction[ArgumentParser], name: str, text: str, run: Any) -> ArgumentParser:
+    lines = [f"  cpc obd {name} {line.format(way)}" for line, way in zip(EXAMPLES[name], WAYS, strict=False)]
     parser = kinds.add_parser(
         name,
         help=text,
         formatter_class=RawDescriptionHelpFormatter,
-        epilog=f"example:\n  cpc obd {name} obd:/dev/ttyUSB0",
+        epilog="examples:\n" + "\n".join(lines),
     )
     parser.add_argument("source", help=SOURCE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -101,11 +134,11 @@ def _command(kinds: _SubParsersAction[ArgumentParser], name: str, text: str, run
 
 def parse_source(text: str) -> SourceUrl:
     """The way to a car that `text` names.  Raises BadSourceUrl, UsageError."""
-    if text.startswith("/"):
+    if text.startswith("tcp://") or "/" in text.partition(":")[0] or Path(text).exists():
         text = f"obd:{text}"
-    url, _ = parse_url(text)
-    if not url.text.startswith(("obd:", "obd+can:")):
+    if not text.startswith(("obd:", "obd+can:")):
         raise UsageError(f"{text!r} is no way to a car; {SOURCE_HELP}")
+    url, _ = parse_url(text)
     return url
 
 
@@ -124,24 +157,6 @@ def opened(text: str, table: tuple[TableValue, ...] = ()) -> Iterator[Link]:
         link.close()
 
 
-def shown(value: object) -> str:
-    """A value for a person."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
-    if isinstance(value, bytes):
-        return value.hex().upper()
-    if isinstance(value, list):
-        return " ".join(str(item) for item in value) or "none"
-    return str(value)
-
-
-def plain(value: object) -> object:
-    """A value for JSON."""
-    return value.hex().upper() if isinstance(value, bytes) else value
-
-
 # list
 
 
@@ -154,7 +169,7 @@ def run_list(args: Namespace) -> int:
         raise UsageError(f"{error}") from error
     with opened(args.source, table) as link:
         car = hold(discover(), link.ask)
-        output.value({"link": link.describe()}, _about(link, car))
+        output.value({"link": link.describe()}, about(link, car))
         for pid in car.pids:
             try:
                 readings = hold(read_pid(car, pid), link.ask)
@@ -171,43 +186,12 @@ def run_list(args: Namespace) -> int:
             for reading in readings:
                 for value in reading.values:
                     output.value(
-                        _value_json(reading, value),
-                        _line(f"01{pid:02X}", value.field, value.value, reading.ecu, args.formulas),
+                        value_json(reading, value),
+                        value_line(f"01{pid:02X}", value.field, value.value, reading.ecu, args.formulas),
                     )
         for row in table:
             _list_row(output, link, row)
     return EXIT_OK
-
-
-def _about(link: Link, car: Car) -> str:
-    facts = ", ".join(f"{name} {value}" for name, value in link.describe().items() if value != "")
-    ecus = ", ".join(f"{ecu_name(ecu)} ({len(pids)} PIDs)" for ecu, pids in car.ecus.items())
-    many = "several PIDs a query" if car.takes_many else "one PID a query"
-    return f"{facts}\nECUs: {ecus}; {many}\n"
-
-
-def _value_json(reading: Reading, value: Value) -> dict[str, object]:
-    field: Field = value.field
-    return {
-        "pid": f"01{reading.pid:02X}",
-        "name": field.key,
-        "value": plain(value.value),
-        "unit": field.unit_text,
-        "ecu": ecu_name(reading.ecu),
-        "raw": reading.data.hex().upper(),
-        "text": field.name,
-        "formula": field.formula_text,
-        "range": [field.low, field.high],
-        "source": field.source,
-    }
-
-
-def _line(pid: str, field: Field, value: object, ecu: int, with_formula: bool) -> str:
-    text = f"{shown(value)} {field.unit_text}".rstrip()
-    line = f"{pid:<7} {ecu_name(ecu):<8} {field.key:<26} {text:<28} {field.name}"
-    if with_formula:
-        line += f"\n{'':<16} {field.formula_text}, {field.low:g} to {field.high:g}; {field.source}"
-    return line
 
 
 def _list_row(output: Output, link: Link, row: TableValue) -> None:
@@ -306,17 +290,17 @@ def run_dtc(args: Namespace) -> int:
     with opened(args.source) as link:
         codes = hold(read_dtcs(), link.ask)
         readiness = hold(read_readiness(), link.ask)
-        _show_codes(output, codes)
-        for ecu, state in readiness.items():
-            _show_readiness(output, ecu, state)
+        show_codes(output, codes)
+        for ecu, state in sorted(readiness.items()):
+            show_readiness(output, ecu, state)
         if args.freeze:
             for ecu, readings in hold(read_freeze_frame(), link.ask).items():
                 output.line(f"\nfreeze frame of {ecu_name(ecu)}:")
                 for reading in readings:
                     for value in reading.values:
                         output.value(
-                            {**_value_json(reading, value), "pid": f"02{reading.pid:02X}"},
-                            _line(f"02{reading.pid:02X}", value.field, value.value, ecu, False),
+                            {**value_json(reading, value), "pid": f"02{reading.pid:02X}"},
+                            value_line(f"02{reading.pid:02X}", value.field, value.value, ecu, False),
                         )
         if args.tests:
             for ecu, results in hold(read_test_results(), link.ask).items():
@@ -338,38 +322,6 @@ def run_dtc(args: Namespace) -> int:
                         f"{shown(one.low)} to {shown(one.high)}",
                     )
     return EXIT_OK
-
-
-def _show_codes(output: Output, codes: TroubleCodes) -> None:
-    count = 0
-    for kind, found in (("stored", codes.stored), ("pending", codes.pending), ("permanent", codes.permanent)):
-        for ecu, texts in found.items():
-            for code in texts:
-                count += 1
-                output.value(
-                    {"code": code, "kind": kind, "ecu": ecu_name(ecu), "text": text_of(code)},
-                    f"{code}  {kind:<9}  {ecu_name(ecu):<8}  {text_of(code)}",
-                )
-    for problem in codes.problems:
-        output.note(problem)
-    if not count:
-        output.line("no trouble codes")
-
-
-def _show_readiness(output: Output, ecu: int, state: Readiness) -> None:
-    waiting = [name for name, is_complete in state.monitors if not is_complete]
-    lamp = "MIL is ON" if state.is_mil_on else "MIL is off"
-    output.value(
-        {
-            "ecu": ecu_name(ecu),
-            "is_mil_on": state.is_mil_on,
-            "dtc_count": state.dtc_count,
-            "ignition": "compression" if state.is_compression else "spark",
-            "monitors": dict(state.monitors),
-        },
-        f"{ecu_name(ecu)}: {lamp}, {state.dtc_count} codes; monitors "
-        + (f"not complete: {', '.join(waiting)}" if waiting else "all complete"),
-    )
 
 
 # clear

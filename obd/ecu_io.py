@@ -1,14 +1,16 @@
-"""`python -m obd.ecu_io`: plug a simulated car in, as an adapter on a pty or TCP port, or on a CAN bus.
+"""A simulated car to plug in: an adapter on a pty or TCP port, or the bare car on a CAN bus.
 
-Runs on CPython.  For POSIX systems.  `--pty` prints the path that stands for /dev/ttyUSB0.  Lines on standard
-input play with it: `off` and `on` turn the ignition, `unplug` and `plug` the adapter, `quit` ends.
+Runs on CPython.  For POSIX systems.  Prints where it is: a pty's path stands for /dev/ttyUSB0.  Lines on
+standard input play with it: `off` and `on` turn the ignition, `unplug` and `plug` the adapter, `quit` ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import select
+import signal
 import socket
 import sys
 import termios
@@ -22,15 +24,28 @@ from obd.ecu import SimulatedCar
 from obd.ecu_adapter import QUIRKS, SimulatedAdapter
 from obd.ecu_bus import SimulatedBusCar
 
+DESCRIPTION = """A simulated car to plug in: an adapter on a pty or TCP port, or the bare car on a CAN bus.
+Prints where it is.  Lines on standard input play with it: `off` and `on` turn the ignition,
+`unplug` and `plug` the adapter, `quit` ends."""
 READ_BYTES = 4096
 IDLE_MS = 200
+EXAMPLES = """examples:
+  cpc obd simulate --link car      on a pty; `cpc obd list car` reads it
+  cpc obd simulate --tcp 35000     on 127.0.0.1, as an adapter with WiFi: obd:tcp://127.0.0.1:35000
+  cpc obd simulate --can vcan0     on a CAN bus: obd+can:vcan0"""
 
 
 class PtyPort:
     """A pseudo terminal whose far end is a serial port for others."""
 
     def __init__(self, link: Path | None = None) -> None:
-        """link: a symbolic link to keep pointing at the port, so that it has one name for ever."""
+        """link: a symbolic link to keep pointing at the port, so that it has one name for ever.
+
+        Raises FileExistsError where something else has that name."""
+        if link is not None and link.exists() and not link.is_symlink():
+            raise FileExistsError(
+                errno.EEXIST, "is there and is no link of ours; choose another name", str(link)
+            )
         self.fd, self._far_end = os.openpty()
         # Kept open, or every read fails until somebody opens the port.
         tty.setraw(self._far_end, termios.TCSANOW)
@@ -73,11 +88,15 @@ class Bench:
 
     def wait(self, fds: list[int], timeout_ms: int) -> list[int]:
         """Those of `fds` that can be read; obeys standard input meanwhile."""
-        watched = [*fds, 0] if self._has_input else fds
+        watched = [*fds, 0] if self._may_read() else fds
         ready, _, _ = select.select(watched, [], [], timeout_ms / 1000)
         if 0 in ready:
             self._obey()
         return [fd for fd in ready if fd != 0]
+
+    def _may_read(self) -> bool:
+        """Somebody can type; a terminal stops who reads from it in the background."""
+        return self._has_input and (not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp())
 
     def _obey(self) -> None:
         line = os.read(0, 256).decode("ascii", "replace")
@@ -118,10 +137,12 @@ def run_pty(bench: Bench, new_adapter: Callable[[], SimulatedAdapter], link: Pat
         port = PtyPort(link)
         print(link or port.path, flush=True)
         adapter = new_adapter()
-        while bench.is_plugged():
-            if port.fd in bench.wait([port.fd], IDLE_MS):
-                answer_adapter(port.fd, adapter, bench)
-        port.close()
+        try:
+            while bench.is_plugged():
+                if port.fd in bench.wait([port.fd], IDLE_MS):
+                    answer_adapter(port.fd, adapter, bench)
+        finally:
+            port.close()
 
 
 def run_tcp(bench: Bench, new_adapter: Callable[[], SimulatedAdapter], port: int) -> None:
@@ -145,7 +166,11 @@ def run_can(bench: Bench, car: SimulatedBusCar, interface: str, channel: str) ->
     """The car on a bus of python-can, until told to stop."""
     import can
 
-    with can.Bus(interface=interface, channel=channel) as bus:
+    try:
+        bus = can.Bus(interface=interface, channel=channel)
+    except can.CanError as error:
+        raise OSError(f"{interface} {channel}: {error}") from error
+    with bus:
         print(f"{interface} {channel}", flush=True)
         while not bench.is_over():
             bench.wait([], 0)
@@ -165,37 +190,62 @@ def run_can(bench: Bench, car: SimulatedBusCar, interface: str, channel: str) ->
                 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one simulated car."""
-    parser = argparse.ArgumentParser(prog="python -m obd.ecu_io", description=__doc__)
-    way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--pty", action="store_true", help="an ELM327 on a pty; prints its path")
-    way.add_argument("--tcp", type=int, metavar="PORT", help="an ELM327 on 127.0.0.1; 0 takes a free port")
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a simulated car can be told when it starts."""
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--pty", action="store_true", help="an ELM327 on a pty; this is what it is anyway")
+    way.add_argument("--tcp", type=_port, metavar="PORT", help="an ELM327 on 127.0.0.1; 0 takes a free port")
     way.add_argument("--can", metavar="CHANNEL", help="the bare car on a CAN bus, such as vcan0")
+    parser.add_argument("--link", type=Path, help="symbolic link that always names the pty")
     parser.add_argument("--interface", default="socketcan", help="of python-can, for --can [socketcan]")
     parser.add_argument("--29-bit", dest="is_29_bit", action="store_true", help="ids of 29 bits")
     parser.add_argument(
         "--quirk", action="append", default=[], choices=sorted(QUIRKS), help="a vice of the adapter"
     )
     parser.add_argument("--latency-ms", type=int, default=0, help="what each answer takes longer [0]")
-    parser.add_argument("--link", type=Path, help="symbolic link that always names the pty")
-    args = parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs one simulated car until it is told to stop."""
     car = SimulatedCar()
     bench = Bench(car, args.latency_ms)
 
     def new_adapter() -> SimulatedAdapter:
         return SimulatedAdapter(car, frozenset(args.quirk), is_29_bit=args.is_29_bit)
 
+    # Who ends it by a signal wants the link to be gone, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        if args.pty:
-            run_pty(bench, new_adapter, args.link)
-        elif args.tcp is not None:
+        if args.tcp is not None:
             run_tcp(bench, new_adapter, args.tcp)
-        else:
+        elif args.can is not None:
             run_can(bench, SimulatedBusCar(car, is_29_bit=args.is_29_bit), args.interface, args.can)
+        else:
+            run_pty(bench, new_adapter, args.link)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        print(f"the simulated car: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one simulated car."""
+    parser = argparse.ArgumentParser(
+        prog="python -m obd.ecu_io",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

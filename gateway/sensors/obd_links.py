@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.sensors.obd_advice import losing, opening
 from gateway.sensors.serial_port import PortSettings, SerialPort
 from gateway.sensors.source import Clock, SourceUnavailable, SourceUrl
 from obd.action import Action
@@ -74,9 +75,7 @@ class Link(ABC):
         """What is known about the way itself, for a person."""
 
     def _lost(self, error: OSError | str) -> SourceUnavailable:
-        return SourceUnavailable(
-            self.label, error if isinstance(error, str) else error.strerror or str(error)
-        )
+        return SourceUnavailable(self.label, error if isinstance(error, str) else losing(error))
 
 
 class Port(Protocol):
@@ -169,7 +168,7 @@ class AdapterLink(Link):
         try:
             self._port = self._open_port()
         except OSError as error:
-            raise self._lost(error) from error
+            raise self._lost(opening(error)) from error
         self.elm = Elm327(self._protocol)
         try:
             self._until(Ready, self.elm.start(self._now_ms()))
@@ -293,7 +292,7 @@ class CanLink(Link):
         try:
             self._bus = self._open_bus()
         except (OSError, can.CanError) as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(opening(error)) from error
         self.client = CanClient(self._is_29_bit)
 
     def ask(self, query: Query) -> Outcome:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,53 @@ def test_a_user_plugs_it_in_reads_it_and_ends_it(program: subprocess.Popen[str],
     tell("quit")
     assert program.wait(20) == 0
     assert not Path(path).exists()
+
+
+def test_who_ends_it_by_a_signal_leaves_no_link_behind(
+    program: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert program.stdout is not None
+    path = Path(program.stdout.readline().strip())
+    assert path.is_symlink()
+    program.terminate()
+    assert program.wait(20) == 128 + 15
+    assert not path.is_symlink()
+
+
+def test_a_file_of_somebody_else_is_no_place_for_the_link(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("years of work")
+    done = subprocess.run(
+        [sys.executable, "-m", "obd.ecu_io", "--link", str(tmp_path / "thesis")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is no link of ours" in done.stderr
+    assert (tmp_path / "thesis").read_text() == "years of work"
+
+
+def test_it_plugs_into_tcp_too() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "obd.ecu_io", "--tcp", "0"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().rpartition(":")
+        with socket.create_connection((host, int(port)), 20) as client:
+            client.sendall(b"ATI\r")
+            said = b""
+            while not said.endswith(b">"):
+                said += client.recv(100)
+        assert said == b"ATI\rELM327 v1.5\r\r>"
+    finally:
+        process.communicate("quit\n", timeout=20)
+    assert process.returncode == 0
 
 
 def test_wrong_options_are_refused() -> None:

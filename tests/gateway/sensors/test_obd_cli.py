@@ -39,7 +39,7 @@ class Typed:
     """Runs `cpc obd ..` and keeps what it printed."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+        self.capsys = capsys
         self.code = -1
         self.notes = ""
 
@@ -47,10 +47,10 @@ class Typed:
         parser = argparse.ArgumentParser()
         cli_obd.add(parser.add_subparsers())
         args = parser.parse_args(["obd", *words])
-        self._capsys.readouterr()
+        self.capsys.readouterr()
         result = args.run(args)
         self.code = asyncio.run(result) if asyncio.iscoroutine(result) else result
-        output = self._capsys.readouterr()
+        output = self.capsys.readouterr()
         self.notes = output.err
         return output.out
 
@@ -66,7 +66,7 @@ def cpc(capsys: pytest.CaptureFixture[str]) -> Typed:
 def test_list_shows_what_the_car_offers(cpc: Typed, car: PluggedCar) -> None:
     text = cpc("list", car.path)
     assert cpc.code == EXIT_OK
-    assert "adapter ELM327v1.5, plug_mv 12600, protocol 6" in text
+    assert "adapter ELM327v1.5, 12.6 V at the plug, CAN, 11 bit, 500 kbit/s\n" in text
     assert "ECUs: 7E8 (38 PIDs), 7E9 (9 PIDs); several PIDs a query" in text
     (line,) = [line for line in text.splitlines() if line.startswith("010D    7E9")]
     assert line.split()[:5] == ["010D", "7E9", "vehicle_speed", "44", "km/h"]
@@ -158,11 +158,75 @@ def test_a_car_on_the_bus(cpc: Typed) -> None:
         assert f"VIN {VIN}" in cpc("vin", f"obd+can:{channel}?interface=virtual")
 
 
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("obd:/dev/ttyUSB0?baud=9600", "obd:/dev/ttyUSB0?baud=9600"),
+        ("/dev/ttyUSB0", "obd:/dev/ttyUSB0"),
+        ("/dev/serial/by-path/pci-0000:00:14.0", "obd:/dev/serial/by-path/pci-0000:00:14.0"),
+        ("./adapter", "obd:./adapter"),
+        ("adapter", "obd:adapter"),
+        ("tcp://10.0.0.1:35000", "obd:tcp://10.0.0.1:35000"),
+        ("obd+can:can0", "obd+can:can0"),
+    ],
+)
+def test_ways_to_a_car_are_understood(
+    text: str, opened: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adapter").touch()
+    assert cli_obd.parse_source(text).text == opened
+
+
+def test_ecus_are_shown_in_their_order_and_one_code_is_one_code(cpc: Typed, car: PluggedCar) -> None:
+    lines = cpc("dtc", car.path).splitlines()
+    assert [line.split()[:3] for line in lines[:4]] == [
+        ["P0301", "stored", "7E8"],
+        ["P0420", "stored", "7E8"],
+        ["U0121", "stored", "7E8"],
+        ["P0741", "stored", "7E9"],
+    ]
+    assert lines[-1] == "7E9: MIL is ON, 1 code; monitors all complete"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan"])
+def test_a_time_that_is_none_is_refused(cpc: Typed, seconds: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cpc("watch", "/dev/x", "--seconds", seconds)
+    assert caught.value.code == 2
+
+
+def test_watching_goes_on_when_the_plug_is_pulled_and_put_back(
+    cpc: Typed, car: PluggedCar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plug is pulled at the first VIN, put back at once, and the second VIN ends it."""
+    shown: list[str] = []
+    show = cli_obd._show
+
+    def pull(output: Any, taken_ns: int, value: dict[str, Any]) -> None:
+        show(output, taken_ns, value)
+        if value["name"] == "vin":
+            shown.append(value["value"])
+            if len(shown) > 1:
+                raise KeyboardInterrupt
+            car.unplug()
+            car.plug()
+
+    monkeypatch.setattr(cli_obd, "_show", pull)
+    with pytest.raises(KeyboardInterrupt):
+        cpc("watch", car.path, "--pids", "0C:20", "--all")
+    assert shown == [VIN, VIN]
+    notes = cpc.capsys.readouterr().err
+    assert "is lost: unplugged (Input/output error)" in notes
+    assert "answers again" in notes
+
+
 def test_what_cannot_be_is_said(cpc: Typed, car: PluggedCar, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="No such file"):
         cpc("list", str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="no way to a car"):
-        cpc("list", "can:can0")
+    for wrong in ("can:can0", "127.0.0.1:35000", "ttyUSB0"):
+        with pytest.raises(UsageError, match=f"'{wrong}' is no way to a car; the way to the car: obd:"):
+            cpc("list", wrong)
     with pytest.raises(BadSourceUrl):
         cpc("list", "obd:/dev/x?colour=red")
     with pytest.raises(UsageError, match=r"missing\.toml"):
