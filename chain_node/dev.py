@@ -83,7 +83,7 @@ class DevNode:
         *,
         host: str = LOOPBACK,
         name: str = "dev",
-        validator_count: int = 1,
+        validator_count: int | None = None,
         block_period_ms: int = BLOCK_PERIOD_MS,
         heartbeat_ms: int = HEARTBEAT_MS,
         timeout_ms: int = TIMEOUT_MS,
@@ -93,7 +93,8 @@ class DevNode:
         """The chain of this folder; a folder without a chain gets a new one.
 
         port: 0 takes any free one.  name, validator_count, block_period_ms, heartbeat_ms, timeout_ms: of a
-        new chain; an old one keeps its own.  A block period longer than the heartbeat lengthens that.
+        new chain; an old one keeps its own, and refuses another number of validators.  A block period longer
+        than the heartbeat lengthens that.
         Raises DataDirInUse, DataDirDamaged, DevNodeError, StorageError.
         """
         rules = Rules(name, validator_count, block_period_ms, heartbeat_ms, timeout_ms)

@@ -42,7 +42,8 @@ class Rules:
     """What a new chain begins with."""
 
     name: str
-    validator_count: int
+    validator_count: int | None
+    """None: one, or as many as an old chain has."""
     block_period_ms: int
     heartbeat_ms: int
     timeout_ms: int
@@ -69,7 +70,7 @@ def open_folder(path: Path, rules: Rules, now_ms: int) -> DevFolder:
 
     Raises DataDirInUse, DataDirDamaged, DevNodeError.
     """
-    if not 1 <= rules.validator_count <= VALIDATORS_MAX:
+    if rules.validator_count is not None and not 1 <= rules.validator_count <= VALIDATORS_MAX:
         raise DevNodeError(str(path), f"a development chain has 1 to {VALIDATORS_MAX} validators")
     with _file_errors(path):
         _make_folder(path)
@@ -106,7 +107,7 @@ def _open_chain(
     """Genesis, validators' keys and treasury's key, made where this is the first start."""
     path = folder / "genesis.cbor"
     if not path.exists():
-        validators = _open_keys(folder, rules.validator_count, is_new=True)
+        validators = _open_keys(folder, rules.validator_count or 1, is_new=True)
         treasury = _open_key(folder / "treasury.key", is_new=True)
         genesis = _new_genesis(rules, validators, treasury, now_ms)
         _write_file(path, Genesis.decode(genesis.data).data)
@@ -120,6 +121,9 @@ def _open_chain(
     is_ours = genesis.validators == tuple(key.public for key in validators)
     if not is_ours or treasury.public not in dict(genesis.balances):
         raise DataDirDamaged(str(folder), f"the keys are not those of genesis.cbor; {_RESTORE}")
+    if rules.validator_count not in (None, len(validators)):
+        why = f"this chain has {len(validators)} validators, which never changes; take another folder"
+        raise DevNodeError(str(folder), why)
     return genesis, validators, treasury
 
 

@@ -29,14 +29,21 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     kinds = node.add_subparsers(dest="kind", metavar="KIND", required=True)
     dev = kinds.add_parser(
         "dev",
-        help="a development chain: a committee of one, with a treasury that gives money away",
+        help="a development chain: one validator or several, with a treasury that gives money away",
         formatter_class=RawDescriptionHelpFormatter,
-        epilog="examples:\n  cpc node dev --data chain\n  cpc node dev --data chain --port 0 --json\n\n"
+        epilog="examples:\n  cpc node dev --data chain\n  cpc node dev --data chain --port 0 --json\n"
+        "  cpc node dev --data chain4 --validators 4\n\n"
         "The folder is made on the first start; genesis.cbor in it is what a gateway is to trust.",
     )
     dev.add_argument("--data", type=Path, default=Path("chain"), help="folder of the chain [chain]")
     dev.add_argument("--port", type=_port, default=PORT, help=f"0: any free one [{PORT}]")
     dev.add_argument("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]")
+    dev.add_argument(
+        "--validators",
+        type=whole_number,
+        default=None,
+        help="of a new chain, all in this process; more than 3 bear the loss of some [1]",
+    )
     dev.add_argument("--json", action="store_true", help="print JSON")
     dev.set_defaults(run=run_dev)
 
@@ -58,16 +65,21 @@ async def run_dev(args: Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with DevNode.create_or_open(args.data, host=args.host, port=args.port) as node:
+    async with DevNode.create_or_open(
+        args.data, host=args.host, port=args.port, validator_count=args.validators
+    ) as node:
         genesis_path = args.data / "genesis.cbor"
+        validator_count = len(node.genesis.validators)
         output.value(
             {
                 "url": node.url,
                 "chain_id": node.genesis.chain_id.hex(),
                 "genesis": str(genesis_path),
                 "height": node.node.head.height,
+                "validators": validator_count,
             },
-            f"chain {node.genesis.name}  {node.genesis.chain_id.hex()}, at height {node.node.head.height}\n"
+            f"chain {node.genesis.name}  {node.genesis.chain_id.hex()}, at height {node.node.head.height}, "
+            f"{validator_count} validator{'s'[: validator_count - 1]}\n"
             f"listening on {node.url}\n"
             f"genesis {genesis_path}\n"
             f"next: cpc init site --node {node.url}",

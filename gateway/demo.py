@@ -1,7 +1,8 @@
 """`cpc demo`: the whole first flow in half a minute, without hardware: a car in, a proof out.
 
-Runs on CPython.  A composition root: it starts a development chain and a gateway in this process, in a
-folder that it removes at the end, and does with them what a user does with the other commands.
+Runs on CPython.  A composition root: it starts a development chain of four validators and a gateway in
+this process, in a folder that it removes at the end, and does with them what a user does with the other
+commands.  While the gateway anchors, one of the four is killed and revived.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import apsw
 
+from chain_node import quorum
 from chain_node.wire import Genesis
 from gateway.anchor import load_genesis
 from gateway.app import GatewayApp
@@ -38,6 +40,7 @@ from gateway.config import GatewayConfig, load
 from gateway.crypto.grant import make_grant
 from gateway.crypto.key_file import GatewayKey, create_reader_key
 from gateway.crypto.slot import slot_end_ns, slot_of, slot_start_ns
+from gateway.demo_outage import Outage
 from gateway.disk import Disk
 from gateway.proof import collect
 from gateway.record import Record, RecordName
@@ -61,8 +64,13 @@ ANCHOR_TIMEOUT_MS = 15_000
 FLIPPED_BIT = 3
 BLOCK_PERIOD_MS = 300
 """Shorter than on a chain that lasts: somebody is watching."""
+BLOCK_TIMEOUT_MS = 600
+VALIDATOR_COUNT = 4
 
 CONFIG = """\
+[gateway]
+log_level = "warning"
+
 [chain]
 node_url = "{node_url}"
 poll_ms = 200
@@ -154,7 +162,14 @@ async def _demo(output: Output, folder: Path, drive: Drive) -> int:
     # Only here: every other command would carry the server that this brings.
     from chain_node.dev import DevNode
 
-    async with DevNode.create_or_open(folder / "chain", port=0, block_period_ms=BLOCK_PERIOD_MS) as node:
+    async with DevNode.create_or_open(
+        folder / "chain",
+        port=0,
+        validator_count=VALIDATOR_COUNT,
+        block_period_ms=BLOCK_PERIOD_MS,
+        heartbeat_ms=BLOCK_PERIOD_MS,
+        timeout_ms=BLOCK_TIMEOUT_MS,
+    ) as node:
         names = ["car.dbc"] if drive.dbc_paths is None else [str(path) for path in drive.dbc_paths]
         text = CONFIG.format(
             node_url=node.url, source=_quoted(drive.source), dbc=f"[{', '.join(map(_quoted, names))}]"
@@ -162,13 +177,17 @@ async def _demo(output: Output, folder: Path, drive: Drive) -> int:
         site = folder / "site"
         key = make_site(site, checked_text(text), node.genesis, drive.dbc_paths is None)
         config = load(site / CONFIG_NAME)
-        output.line(f"chain     {node.genesis.name}, a committee of one, at {node.url}")
+        output.line(
+            f"chain     {node.genesis.name}, {VALIDATOR_COUNT} validators, of which any "
+            f"{quorum.size(VALIDATOR_COUNT)} make a block final, at {node.url}"
+        )
         output.line(f"gateway   {did_key(key.identity.public)}")
         output.line(f"source    {drive.name}")
         decoder = _decoder(output, config)
 
         _heading(output, "2. Records in: batched, sealed, stored, anchored")
-        await _run_gateway(output, config, key, drive, decoder)
+        outage = Outage(output, node)
+        await _run_gateway(output, config, key, drive, decoder, outage)
         return await asyncio.to_thread(_prove, output, config, key, decoder)
 
 
@@ -185,14 +204,21 @@ def _decoder(output: Output, config: GatewayConfig) -> DbcDecoder | None:
 
 
 async def _run_gateway(
-    output: Output, config: GatewayConfig, key: GatewayKey, drive: Drive, decoder: DbcDecoder | None
+    output: Output,
+    config: GatewayConfig,
+    key: GatewayKey,
+    drive: Drive,
+    decoder: DbcDecoder | None,
+    outage: Outage,
 ) -> None:
     async with GatewayApp(config, key, load_genesis(config.genesis_path)) as app:
         # A little longer than the drive, which so ends by itself.
         timer = asyncio.get_running_loop().call_later(drive.seconds + 1, app.stop)
         async with asyncio.TaskGroup() as group:
             show = group.create_task(_show(output, config, key, app, decoder))
+            group.create_task(outage.run(app.uploader))
             await app.run(ANCHOR_TIMEOUT_MS)
+            outage.is_over = True
             show.cancel()
         timer.cancel()
         stream = app.streams[0]

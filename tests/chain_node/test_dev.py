@@ -145,6 +145,54 @@ def test_a_port_in_use_is_named_and_the_folder_is_free_again(tmp_path: Path) -> 
     DevNode.create_or_open(tmp_path, 0).close()
 
 
+def test_four_validators_in_one_folder_go_on_without_one_and_take_it_back(tmp_path: Path) -> None:
+    async def story(dev: DevNode, client: NodeClient) -> None:
+        light = LightClient(dev.genesis)
+        await dev.node.wait_for_height(2)
+        await dev.kill(2)
+        assert [node is None for node in dev.nodes] == [False, False, True, False]
+        with pytest.raises(DevNodeError, match="validator 3 cannot be killed, or is dead"):
+            await dev.kill(2)
+        height = dev.node.head.height
+        funded = await client.fund(ALICE.public, 1_000_000)
+        assert (await confirm(dev, client, light, funded)).reason == Reason.APPLIED
+        await dev.node.wait_for_height(height + 5)
+        rounds = [dev.node.storage.block(at).header.round for at in range(height + 1, height + 6)]  # type: ignore[union-attr]
+        assert 1 in rounds, "its turn was impeached"
+        revived = dev.revive(2)
+        with pytest.raises(DevNodeError, match="validator 3 is alive"):
+            dev.revive(2)
+        head = await revived.wait_for_height(dev.node.head.height)
+        stored = dev.node.storage.block(head.height)
+        assert stored
+        assert stored.header.block_hash == head.block_hash
+        assert revived.storage.find_transaction(funded) is not None
+
+    with_node(tmp_path, story, validator_count=4, block_period_ms=20, heartbeat_ms=20, timeout_ms=400)
+    keys = {path.name for path in tmp_path.glob("*.key")}
+    assert keys == {"validator.key", "validator-2.key", "validator-3.key", "validator-4.key", "treasury.key"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.key")} == {0o600}
+
+
+def test_the_first_validator_is_never_killed_since_it_answers(tmp_path: Path) -> None:
+    async def story(dev: DevNode, client: NodeClient) -> None:
+        with pytest.raises(DevNodeError, match="validator 1 cannot be killed"):
+            await dev.kill(0)
+
+    with_node(tmp_path, story)
+
+
+def test_the_number_of_validators_is_that_of_the_chain_for_ever(tmp_path: Path) -> None:
+    with pytest.raises(DevNodeError, match="1 to 16 validators"):
+        DevNode.create_or_open(tmp_path, 0, validator_count=17)
+    DevNode.create_or_open(tmp_path, 0, validator_count=2).close()
+    with pytest.raises(DevNodeError, match="this chain has 2 validators, which never changes"):
+        DevNode.create_or_open(tmp_path, 0, validator_count=3)
+    dev = DevNode.create_or_open(tmp_path, 0)
+    assert len(dev.nodes) == 2
+    dev.close()
+
+
 def test_an_interrupted_first_start_is_gone_on_with(tmp_path: Path) -> None:
     """The power was cut after the validator's key and before the genesis."""
     DevNode.create_or_open(tmp_path, 0).close()

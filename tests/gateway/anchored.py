@@ -24,6 +24,7 @@ from gateway.record import RecordName
 from gateway.sensors.source import Batch
 from gateway.store import LocalStore
 from puf.ed25519 import SigningKey
+from tests.chain_node.stepping import Clock, produce
 from tests.chain_node.world import ALICE, Chain, genesis_of
 from tests.gateway.telemetry import (
     OWNER,
@@ -136,11 +137,14 @@ class LabNode:
         self.lie: Lie | None = None
         self.calls: list[str] = []
         """Methods that were called."""
+        self.clock = Clock()
         self.url = ""
         self._open()
 
     def _open(self) -> None:
-        self.dev = DevNode.create_or_open(self.folder, port=0, block_period_ms=10)
+        self.dev = DevNode.create_or_open(
+            self.folder, port=0, block_period_ms=10, steady_ms=self.clock.steady
+        )
         treasury = SigningKey(bytes.fromhex((self.folder / "treasury.key").read_text()))
         self.treasury = Treasury(self.dev.node, treasury)
         self.dispatcher = Dispatcher(self.dev.node, self.treasury)
@@ -177,7 +181,7 @@ class LabNode:
     async def produce(self, count: int = 1) -> None:
         """Makes blocks."""
         for _ in range(count):
-            await self.dev.node.produce()
+            await produce(self.dev.node, self.clock)
 
     async def restart(self, is_chain_lost: bool = False) -> None:
         """As after a power cut: what waited in its pool is gone.  is_chain_lost: and its chain."""

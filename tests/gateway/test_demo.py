@@ -67,6 +67,18 @@ def test_a_simulated_car_is_driven_proven_granted_and_damaged(scratch: Path) -> 
     assert closed is not None
     assert int(closed[1]) > 0
     assert re.search(r"Engine: EngineSpeed=[\d.]+  ThrottlePosition=", out)
+    assert re.search(r"-- validator 3 is killed after block \d+\n", out)
+    outage = re.search(
+        r"-- (\d+) blocks and (\d+) anchored uploads? without it; impeached when its turn came: block (\d+)",
+        out,
+    )
+    assert outage is not None
+    assert int(outage[1]) >= 4
+    assert int(outage[2]) >= 1
+    revived = re.search(r"-- validator 3 is revived, has fetched the (\d+) blocks that it missed", out)
+    assert revived is not None
+    assert int(revived[1]) >= int(outage[1])
+    assert re.search(r"block certified +by [34] of the 4 validators of chain dev", out)
     assert list(scratch.iterdir()) == []
 
 
