@@ -112,8 +112,11 @@ class GattSource(Source):
                     reason = say(error)
                 await self._disconnect(client)
                 if reason:
-                    down_ns = self._clock.now_ns()
-                    queue.lost(f"{self.label} is gone: {reason}", 0, down_ns, down_ns)
+                    if down_ns:
+                        self.stats.note(f"{self.label}: {reason}")
+                    else:
+                        down_ns = self._clock.now_ns()
+                        queue.lost(f"{self.label} is gone: {reason}", 0, down_ns, down_ns)
                     await self._wait(closing, BACK_OFF_MS[min(attempt, len(BACK_OFF_MS) - 1)])
                     attempt += 1
         finally:

@@ -43,6 +43,8 @@ class Air:
         self.scanner: BaseBleakScanner | None = None
         self.clients: list[Any] = []
         self.connected = asyncio.Event()
+        self.disconnects = asyncio.Semaphore(0)
+        """One for each client that was disconnected."""
         self.connect_errors: list[Exception] = []
 
     def say(self, address: str, data: AdvertisementData) -> None:
@@ -126,6 +128,7 @@ class Air:
                 await asyncio.sleep(0)
                 self.is_on = False
                 air.log.append("disconnect")
+                air.disconnects.release()
 
             async def start_notify(
                 self, characteristic: BleakGATTCharacteristic, callback: Any, **kwargs: Any

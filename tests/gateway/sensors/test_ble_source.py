@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,88 +16,15 @@ from gateway.sensors.ble_source import open_ble
 from gateway.sensors.source import (
     SYSTEM_CLOCK,
     BadSourceUrl,
-    Batch,
     Clock,
     MissingExtra,
     Source,
     SourceUnavailable,
-    SourceUrl,
 )
+from tests.gateway.sensors.ble_reading import OTHER, WAIT_S, Reader, WatchClock, opened, reasons, run, url
 from tests.gateway.sensors.bleak_backends import ADDRESS, CHARACTERISTIC, Air, advertisement
-from tests.gateway.sensors.traces import join
 
-WAIT_S = 20
 CO2 = {"0000fcd2-0000-1000-8000-00805f9b34fb": bytes.fromhex("4012e204")}
-OTHER = "A4:C1:38:0A:0B:0C"
-
-
-def url(target: str = "hci0", **options: str) -> SourceUrl:
-    return SourceUrl(f"ble:{target}", target, options)
-
-
-class Reader:
-    """Reads a source until something is there."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.batches: list[Batch] = []
-        self._iterator: AsyncIterator[Batch] = source.batches()
-
-    async def until(self, is_there: Callable[[Batch], bool]) -> Batch:
-        async with asyncio.timeout(WAIT_S):
-            while not is_there(join(self.batches)):
-                self.batches.append(await anext(self._iterator))
-        return join(self.batches)
-
-    async def rest(self) -> Batch:
-        await self.source.close()
-        async with asyncio.timeout(WAIT_S):
-            async for batch in self._iterator:
-                self.batches.append(batch)
-        return join(self.batches)
-
-
-class WatchClock:
-    """Naps end at once, and time passes with them, but only while `is_running`."""
-
-    def __init__(self) -> None:
-        self.monotonic_ns = 0
-        self.running = asyncio.Event()
-        self.stopped = asyncio.Event()
-        """Somebody naps while time does not pass."""
-        self.naps: list[float] = []
-        self.clock = Clock(monotonic_ns=lambda: self.monotonic_ns, sleep=self.sleep)
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds > ble_source.BATCH_MS / 1_000:
-            if not self.running.is_set():
-                self.stopped.set()
-                await self.running.wait()
-                self.stopped.clear()
-            self.naps.append(seconds)
-            self.monotonic_ns += int(seconds * 10**9) + 1
-        await asyncio.sleep(0)
-
-
-def run(story: Awaitable[None]) -> None:
-    async def body() -> None:
-        await story
-
-    asyncio.run(body())
-
-
-def reasons(batch: Batch) -> list[str]:
-    return [gap.reason for _, gap in batch.gaps]
-
-
-def opened(air: Air, clock: Clock = SYSTEM_CLOCK, target: str = "hci0", **options: str) -> Source:
-    return open_ble(
-        url(target, **options),
-        "ble",
-        clock,
-        scanner_backend=air.scanner_class(),
-        client_backend=air.client_class(),
-    )
 
 
 def test_advertisements_become_readings() -> None:
@@ -397,59 +323,3 @@ def test_a_missing_package_is_named_with_what_installs_it(
     monkeypatch.delitem(sys.modules, f"gateway.sensors.{module}", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'cpchain-edge\[ble\]'"):
         opened_without_loop(target, **({"characteristic": CHARACTERISTIC} if target == ADDRESS else {}))
-
-
-# One device
-
-
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway.sensors import ble_gatt
-
-    monkeypatch.setattr(ble_gatt, "BACK_OFF_MS", (1,))
-    monkeypatch.setattr(ble_gatt, "FIND_MS", 10)
-    # They look for BlueZ's own list of connections, which is not part of the test.
-    monkeypatch.setattr("bleak_retry_connector.IS_LINUX", False)
-
-
-@pytest.mark.usefixtures("fast")
-def test_notifications_become_readings_and_a_lost_device_is_found_again() -> None:
-    async def story() -> None:
-        air = Air()
-        air.presents = [(OTHER, advertisement("y")), (ADDRESS, advertisement("x"))]
-        source = opened(air, target=ADDRESS.lower(), characteristic="fff1")
-        reader = Reader(source)
-        waiting = asyncio.ensure_future(reader.until(lambda seen: len(seen.values) == 1))
-        await asyncio.wait_for(air.connected.wait(), WAIT_S)
-        air.clients[0].notify(b"one")
-        batch = await waiting
-        assert batch.values == [{"address": ADDRESS, "characteristic": CHARACTERISTIC, "data": b"one"}]
-        assert batch.gaps == []
-        air.presents = []
-        air.clients[0].lose()
-        await reader.until(lambda seen: len(seen.gaps) == 1)
-        air.presents = [(ADDRESS, advertisement("x"))]
-        waiting = asyncio.ensure_future(reader.until(lambda seen: len(seen.values) == 2))
-        await asyncio.wait_for(air.connected.wait(), WAIT_S)
-        air.clients[1].notify(b"two")
-        batch = await waiting
-        assert [place for place, _ in batch.gaps] == [1, 1]
-        assert reasons(batch) == [f"ble:{ADDRESS} is gone: it disconnected", f"ble:{ADDRESS} is back"]
-        assert batch.gaps[0][1].from_ns == batch.gaps[1][1].from_ns
-        await reader.rest()
-        assert air.log[-1] == "disconnect"
-
-    run(story())
-
-
-@pytest.mark.usefixtures("fast")
-def test_a_device_that_cannot_be_connected_is_a_gap() -> None:
-    async def story() -> None:
-        air = Air()
-        source = opened(air, target=ADDRESS, characteristic=CHARACTERISTIC)
-        reader = Reader(source)
-        batch = await reader.until(lambda seen: len(seen.gaps) == 1)
-        assert reasons(batch)[0].startswith(f"ble:{ADDRESS} is not there: BleakError: not heard for")
-        await reader.rest()
-
-    run(story())
