@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import multiprocessing.connection
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -20,11 +21,15 @@ from tests.gateway.mqtt_broker import Publish, TestBroker
 def context() -> ForkServerContext:
     """Processes that start in no time, as what they need is loaded once."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["tests.fault_broker", "tests.mqtt_kill_victim"])
+    found.set_forkserver_preload(["__main__", "tests.fault_broker", "tests.mqtt_kill_victim"])
     return found
 
 
-def serve(port: int, pipe: multiprocessing.connection.Connection) -> None:
+Answer = Callable[[str], tuple[str, bytes] | None]
+"""What is published, (topic, payload), when something comes on a topic; a function of a module."""
+
+
+def serve(port: int, pipe: multiprocessing.connection.Connection, answer: Answer | None) -> None:
     """In the process: says its port, and then every message, (topic, payload)."""
 
     async def run() -> None:
@@ -33,6 +38,8 @@ def serve(port: int, pipe: multiprocessing.connection.Connection) -> None:
 
         def taken(publish: Publish) -> None:
             pipe.send((publish.topic, publish.payload))
+            if answer is not None and (said := answer(publish.topic)) is not None:
+                broker.publish(*said)
 
         async with TestBroker(port=port, on_taken=taken) as broker:
             pipe.send(broker.port)
@@ -46,6 +53,7 @@ class BrokerProcess:
     """Ended and started again at the same port."""
 
     port: int = 0
+    answer: Answer | None = None
     taken: list[tuple[str, bytes]] = field(default_factory=list)
     """(topic, payload) of all messages, repetitions included, in order."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,7 +69,7 @@ class BrokerProcess:
     async def start(self) -> None:
         """Returns when it listens."""
         self._pipe, theirs = context().Pipe(duplex=False)
-        self._process = context().Process(target=serve, args=(self.port, theirs), daemon=True)
+        self._process = context().Process(target=serve, args=(self.port, theirs, self.answer), daemon=True)
         self._process.start()
         theirs.close()
         self.port = await asyncio.to_thread(self._pipe.recv)
@@ -71,7 +79,6 @@ class BrokerProcess:
         """Sends the signal, and returns when the process is no more."""
         assert self._process is not None
         assert self._process.pid is not None
-        signal.Signals(number)
         (self._process.kill if number == signal.SIGKILL else self._process.terminate)()
         await asyncio.to_thread(self._process.join)
         self._process = None

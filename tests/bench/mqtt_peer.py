@@ -34,6 +34,7 @@ NO_LIMITS = (
     "deviceDpRateLimits",
 )
 REQUEST = b"v1/devices/me/rpc/request/"
+TELEMETRY = b"v1/gateway/telemetry"
 LIMITS = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
 SESSION = json.dumps(
     {"rateLimits": LIMITS, "gatewayRateLimits": LIMITS, "maxInflightMessages": 100, "maxPayloadSize": 65_536}
@@ -42,6 +43,17 @@ SESSION = json.dumps(
 START_TIMEOUT_S = 60.0
 SILENCE_S = 15.0
 """When nothing more has come for so long, what is missing is lost."""
+
+
+def answer(topic: str) -> tuple[str, bytes]:
+    """What its server says when it is asked what may be sent; before it knows, it sends nothing."""
+    return f"v1/devices/me/rpc/response/{topic.removeprefix(REQUEST.decode())}", SESSION
+
+
+def values_of(payload: bytes) -> Iterator[int]:
+    """What its message to its server says."""
+    for samples in json.loads(payload).values():
+        yield from (sample["values"]["value"] for sample in samples if "value" in sample["values"])
 
 
 def is_installed() -> bool:
@@ -62,7 +74,10 @@ def lap(port: int, version: str, count: int) -> Lap:
     receiver = context.Process(target=_receive, args=(port, count, results), daemon=True)
     receiver.start()
     results.get(True, START_TIMEOUT_S)
-    with tempfile.TemporaryDirectory(prefix="cpc-peer-") as name, _running(Path(name), port, version) as pid:
+    with (
+        tempfile.TemporaryDirectory(prefix="cpc-peer-") as name,
+        running(Path(name), port, port, version) as pid,
+    ):
         # Its connectors start one after the other, and tell nobody when they have.
         time.sleep(5)
         before_us = _cpu_us(pid)
@@ -81,11 +96,12 @@ def lap(port: int, version: str, count: int) -> Lap:
 
 
 @contextlib.contextmanager
-def _running(folder: Path, port: int, version: str) -> Iterator[int]:
+def running(folder: Path, port: int, server_port: int, version: str) -> Iterator[int]:
+    """Its process's number.  port: of the broker that it takes from; server_port: of its server."""
     library = next(FOLDER.glob("lib/python3*/site-packages/thingsboard_gateway/config"))
     config = folder / "config"
     shutil.copytree(library, config)
-    _write_config(config, port, version)
+    _write_config(config, port, server_port, version)
     (folder / "logs").mkdir()
     environment = {**os.environ, "TB_GW_CONFIG_DIR": str(config)}
     with (folder / "out").open("wb") as out:
@@ -99,11 +115,11 @@ def _running(folder: Path, port: int, version: str) -> Iterator[int]:
         process.wait()
 
 
-def _write_config(config: Path, port: int, version: str) -> None:
+def _write_config(config: Path, port: int, server_port: int, version: str) -> None:
     general = json.loads((config / "tb_gateway.json").read_text())
     general["thingsboard"] |= {
         "host": "127.0.0.1",
-        "port": port,
+        "port": server_port,
         "remoteConfiguration": False,
         "statistics": {"enable": False},
         "maxPayloadSizeBytes": 65_536,
@@ -146,15 +162,10 @@ def _receive(port: int, count: int, results: "multiprocessing.Queue[object]") ->
             nonlocal last_s
             link.acknowledge(message.mid)
             if message.topic.startswith(REQUEST):
-                # It asks its server what it may send, and sends nothing before it knows.
-                number = message.topic.removeprefix(REQUEST).decode()
-                link.publish(f"v1/devices/me/rpc/response/{number}", SESSION)
-            elif message.topic == b"v1/gateway/telemetry":
+                link.publish(*answer(message.topic.decode()))
+            elif message.topic == TELEMETRY:
                 last_s = time.monotonic()
-                for samples in json.loads(message.payload).values():
-                    values.extend(
-                        sample["values"]["value"] for sample in samples if "value" in sample["values"]
-                    )
+                values.extend(values_of(message.payload))
 
         link = Link(Broker("127.0.0.1", port), "peer-server", Handlers(on_message=on_message))
         await link.open()
