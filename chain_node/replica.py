@@ -319,6 +319,11 @@ class Replica:
         """Bring the evidence we have on chain, in transactions that cost nothing, until it is there."""
         if self._key is None:
             return
+        self._accusations = [
+            each
+            for each in self._accusations
+            if not self._state.equivocation(each.first.voter, each.first.height)
+        ]
         for equivocation in tuple(self._accusations):
             body = EquivocationBody(equivocation.first.data, equivocation.second.data)
             nonce = self.nonce_of(self._key.public)
@@ -326,8 +331,8 @@ class Replica:
             try:
                 self.pool.add(transaction, self._state, self._next_place())
             except Refused as error:
-                # Known: somebody has brought it.  Anything else may pass, such as a nonce that waits.
-                if error.reason in (Reason.EVIDENCE_KNOWN, Reason.EVIDENCE_INVALID):
+                # Too old.  Anything else may pass: a nonce or another copy that waits, a pool that is full.
+                if error.reason == Reason.EVIDENCE_INVALID:
                     self._accusations.remove(equivocation)
                 continue
             if transaction.tx_hash not in self._ours:
