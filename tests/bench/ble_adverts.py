@@ -19,7 +19,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
 from gateway.block import Samples
-from gateway.pipeline import pieces
+from gateway.pipeline import StreamPipeline, pieces
 from gateway.sensors.ble_source import open_ble
 from gateway.sensors.reading_queue import BATCH_READINGS, ReadingQueue
 from gateway.sensors.source import SYSTEM_CLOCK, SourceStats, SourceUrl
@@ -101,12 +101,14 @@ async def _lap(heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
     with tempfile.TemporaryDirectory(prefix="cpc-bench-") as folder:
         spool = open_spool(Path(folder))
         try:
-            return await _into(spool, open_pipeline(spool, "ble", "reading").row, heard)
+            return await _into(spool, open_pipeline(spool, "ble", "reading"), heard)
         finally:
             spool.close()
 
 
-async def _into(spool: Spool, row: int, heard: list[tuple[BLEDevice, AdvertisementData]]) -> Lap:
+async def _into(
+    spool: Spool, pipeline: StreamPipeline, heard: list[tuple[BLEDevice, AdvertisementData]]
+) -> Lap:
     air = Air()
     url = SourceUrl("ble:hci0", "hci0", {"queue": str(len(heard))})
     source = open_ble(url, "bench", SYSTEM_CLOCK, scanner_backend=air.scanner_class())
@@ -116,7 +118,7 @@ async def _into(spool: Spool, row: int, heard: list[tuple[BLEDevice, Advertiseme
         async for batch in source.batches():
             for piece in pieces(batch, "reading"):
                 numbered = Samples(spool.boot, len(readings), piece.taken_ns, piece.values, piece.gaps)
-                spool.append(row, numbered)
+                spool.append(pipeline.row, numbered)
                 readings.extend(piece.values)
             if len(readings) == len(heard):
                 await source.close()
