@@ -28,5 +28,5 @@ def say(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for part, meaning in _BY_TEXT:
         if part.lower() in text.lower():
-            return f"{text}: {meaning}"
+            return f"{text.rstrip('.')}: {meaning}"
     return text

@@ -198,6 +198,22 @@ def test_a_silent_scanner_that_cannot_be_started_anew_is_missed_since_it_was_las
     run(story())
 
 
+def test_a_source_that_is_closed_while_it_cannot_scan_says_since_when() -> None:
+    async def story() -> None:
+        air = Air()
+        air.start_errors = [BleakError("stuck")] * 9
+        reader = Reader(opened(air))
+        await reader.until(lambda seen: len(seen.gaps) == 1)
+        batch = await reader.rest()
+        assert reasons(batch) == [
+            "ble:hci0 cannot scan: BleakError: stuck",
+            "ble:hci0 did not scan until it was closed",
+        ]
+        assert batch.gaps[0][1].from_ns == batch.gaps[1][1].from_ns < batch.gaps[1][1].to_ns
+
+    run(story())
+
+
 def test_silence_that_nothing_helps_is_looked_into_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     powers = 0
 
@@ -244,7 +260,7 @@ def test_an_adapter_that_cannot_scan_is_tried_again(monkeypatch: pytest.MonkeyPa
         reader = Reader(source)
         batch = await reader.until(lambda seen: len(seen.values) == 1)
         assert reasons(batch) == [
-            f"ble:hci0 cannot scan: BleakError: No powered Bluetooth adapters found.: {NO_ADAPTER}",
+            f"ble:hci0 cannot scan: BleakError: No powered Bluetooth adapters found: {NO_ADAPTER}",
             "ble:hci0 scans again",
         ]
         assert [place for place, _ in batch.gaps] == [0, 0]
