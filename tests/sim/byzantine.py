@@ -157,6 +157,9 @@ class Forger(Faulty):
         forged.append(Ballot(vote, replace(copies, round=vote.round + 1)))
         if shown:
             forged.append(Validate(shown))
+        for block in self.replica.core.current._blocks.proposals():
+            # One that nobody has sealed, and nobody has asked for.
+            forged.append(Proposal(replace(block, header=replace(block.header, time_ms=1)), None))
         return rng.sample(forged, 2)
 
 
