@@ -61,6 +61,21 @@ def test_a_licit_block_whose_certificate_came_before_it_is_prepared_and_committe
     assert ballots(committee, "v0") == ["PREPARE 0 B shows 0", "COMMIT 0 B shows 0"]
 
 
+def test_a_commit_shows_the_certificate_it_follows_from_and_others_commit_by_it() -> None:
+    """z votes to one only: were its certificate not shown, z could split every round like this."""
+    committee = Committee()
+    committee.wait(PERIOD_MS)
+    committee.deliver_to("v0", "v1")
+    committee.hold("v2", "v3", "p")
+    committee.deliver_to("v0", "v1")
+    block_hash = committee.sealed("p").block.header.block_hash
+    committee.hand("v0", "v3", committee.ballot("v3", Phase.PREPARE, 0, block_hash))
+    assert committee.states().startswith("v0 1/0 COMMIT, v1 1/0 PREPARE")
+    assert ballots(committee, "v0") == ["COMMIT 0 B shows 0"]
+    committee.deliver_to("v1")
+    assert committee.states().startswith("v0 1/0 COMMIT, v1 1/0 COMMIT")
+
+
 # Proposers that fail
 
 

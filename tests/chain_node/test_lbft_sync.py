@@ -58,6 +58,7 @@ def test_who_does_not_answer_is_followed_by_the_next_one_after_a_while() -> None
         sync.note(peer, 9, 5, 0)
     asked = []
     for now_ms in (0, 99, 100, 200, 300):
+        sync.note(b"c", 9, 5, now_ms)  # Who goes on speaking does not make us ask sooner.
         asked += [peer for peer, _ in sync.due(5, now_ms)]
     assert asked == [b"a", b"b", b"c", b"a"]
 
@@ -72,7 +73,9 @@ def test_the_next_batch_is_asked_for_as_soon_as_the_last_one_is_in() -> None:
     assert sync.at_ms == 20
     assert sync.due(21, 20) == [(b"a", WantChain(21, 9))]
     sync.begin(30, 30)
-    assert sync.at_ms is None, "there is no more"
+    assert [sync.at_ms] == [None], "there is no more"
+    sync.note(b"b", 40, 30, 50)
+    assert sync.at_ms == 50
 
 
 def test_nobody_is_asked_for_what_was_decided_meanwhile() -> None:
@@ -154,6 +157,7 @@ def test_two_seals_are_kept_early_beside_any_number_of_votes() -> None:
         sync.keep_early((number, 0, Phase.PREPARE), b"a", message)
     fates = [sync.keep_early((bytes([number]),), b"p", message) for number in range(3)]
     assert fates == [Fate.EARLY, Fate.EARLY, Fate.FUTURE]
+    assert sync.keep_early((3, 0, Phase.PREPARE), b"a", message) == Fate.EARLY
 
 
 def test_a_peer_is_served_once_in_a_while() -> None:
@@ -165,4 +169,5 @@ def test_a_peer_is_served_once_in_a_while() -> None:
         False,
         True,
     ]
-    assert sync.may_serve(b"b", 0)
+    assert sync.may_serve(b"b", 100)
+    assert not sync.may_serve(b"a", 149)

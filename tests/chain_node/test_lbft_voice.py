@@ -50,6 +50,7 @@ def test_a_block_is_asked_for_once_in_a_while() -> None:
     speaker.ask(names[0], b"one", 1_000)
     speaker.ask(names[0], b"two", 1_099)
     speaker.ask(names[1], None, 1_099)
+    speaker.ask(names[0], b"three", 1_099)
     assert duties.take().send == ((b"one", WantBlock(5, names[0])), (None, WantBlock(5, names[1])))
     assert speaker.at_ms == 1_100
     speaker.ask(names[0], b"two", 1_100)
