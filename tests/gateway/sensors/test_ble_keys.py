@@ -1,15 +1,19 @@
 """Keys of sensors: who may read them, what they open, and what a replay looks like."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.sensors.ble_ad import Advertisement
 from gateway.sensors.ble_bthome import decode_v1_encrypted, decode_v2
 from gateway.sensors.ble_decode import Decoder
 from gateway.sensors.ble_keys import Malformed, NoKey, NotAuthentic, Replayed, Vault, load_keys
 from gateway.sensors.source import SourceUnavailable
+from puf import cbor
 
 ADDRESS = bytes.fromhex("5448e68f80a5")
 KEY = bytes.fromhex("231d39c1d7cc1ab1aee224cd096db932")
@@ -49,12 +53,12 @@ def test_a_forger_cannot_move_the_counter() -> None:
     assert values(vault, sealed_v2(1)) == {"temperature_mdegc": 25_060}
 
 
-def sealed_mibeacon(counter: int) -> Advertisement:
+def sealed_mibeacon(counter: int, body: bytes = bytes.fromhex("061002d301")) -> Advertisement:
     """MiBeacon V5 as a device would send it: the low byte of the counter stands apart."""
     head = bytes.fromhex("48585b05") + bytes((counter & 0xFF,))
     tail = (counter >> 8).to_bytes(3, "little")
     nonce = ADDRESS[::-1] + head[2:] + tail
-    sealed = AESCCM(KEY, tag_length=4).encrypt(nonce, bytes.fromhex("061002d301"), b"\x11")
+    sealed = AESCCM(KEY, tag_length=4).encrypt(nonce, body, b"\x11")
     data = head + sealed[:-4] + tail + sealed[-4:]
     return Advertisement(ADDRESS, None, bytes((len(data) + 3, 0x16)) + b"\x95\xfe" + data)
 
@@ -66,6 +70,32 @@ def test_a_replayed_mibeacon_is_refused_too() -> None:
     reading = decoder.reading(sealed_mibeacon(0x1FF))
     assert reading["error"].startswith("replayed: counter 511 after 512")
     assert "values" not in reading
+
+
+def sealed_v1(counter: int, body: bytes) -> Advertisement:
+    """BTHome V1 as a device would send it."""
+    tail = counter.to_bytes(4, "little")
+    sealed = AESCCM(KEY, tag_length=4).encrypt(ADDRESS + b"\x1e\x18" + tail, body, b"\x11")
+    data = sealed[:-4] + tail + sealed[-4:]
+    return Advertisement(ADDRESS, None, bytes((len(data) + 3, 0x16)) + b"\x1e\x18" + data)
+
+
+def test_a_replay_of_version_1_is_refused_too() -> None:
+    decoder = Decoder(Vault({ADDRESS: KEY}))
+    for counter in (8, 8, 9):
+        assert decoder.reading(sealed_v1(counter, b"\x02\x01\x61"))["values"] == {"battery_pct": 97}
+    assert decoder.reading(sealed_v1(8, b"\x02\x01\x61"))["error"].startswith("replayed: counter 8 after 9")
+
+
+@given(st.binary(min_size=1, max_size=60), st.sampled_from([sealed_v1, sealed_v2, sealed_mibeacon]))
+@settings(deadline=None, max_examples=500)
+def test_what_an_authentic_device_says_may_be_anything(
+    body: bytes, sealed: Callable[[int, bytes], Advertisement]
+) -> None:
+    reading = Decoder(Vault({ADDRESS: KEY})).reading(sealed(7, body))
+    assert ("error" in reading) != ("values" in reading)
+    assert "altered" not in reading.get("error", "")
+    assert cbor.decode(cbor.encode(reading)) == reading
 
 
 def test_the_published_vector_of_version_1_opens() -> None:
