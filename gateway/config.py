@@ -208,7 +208,7 @@ def _whole_file(path: Path, line: int, problem: str, hint: str) -> ConfigError:
 def _syntax_error(text: str, path: Path, error: ValueError) -> ConfigError:
     what, _, where = str(error).partition(" (at ")
     numbers = [int(digits) for digits in re.findall(r"\d{1,9}", where)]
-    line, column = numbers if len(numbers) == 2 else (max(1, len(text.splitlines())), None)
+    line, column = numbers if len(numbers) == 2 else (text.rstrip("\r\n").count("\n") + 1, None)
     if text.startswith("\ufeff"):
         return _whole_file(path, 1, "begins with a byte order mark", "save the file as UTF-8 without one")
     hint = (

@@ -44,6 +44,8 @@ url = "mqtt://127.0.0.1:{server_port}"
 name = "m"
 source = "mqtt://127.0.0.1:{port}/peer?payload=text"
 """
+KILLED = "broker killed"
+SILENT = "half-open"
 FIRST = 10_000_000
 """The first value."""
 START_TIMEOUT_S = 120.0
@@ -53,7 +55,7 @@ START_TIMEOUT_S = 120.0
 class Plan:
     """What happens, and how long it takes."""
 
-    rate_hz: int = 200
+    rate_hz: int = 100
     well_s: float = 10.0
     down_s: float = 10.0
     silence_s: float = 40.0
@@ -63,8 +65,13 @@ class Plan:
     @property
     def parts(self) -> tuple[tuple[str, float], ...]:
         """(name, seconds), in their order."""
-        well = ("well", self.well_s)
-        return (well, ("broker killed", self.down_s), well, ("half-open", self.silence_s), well)
+        return (
+            ("well at first", self.well_s),
+            (KILLED, self.down_s),
+            ("well between", self.well_s),
+            (SILENT, self.silence_s),
+            ("well at last", self.well_s),
+        )
 
 
 @dataclass
@@ -87,7 +94,7 @@ class Outcome:
             f"{self.repeated} messages repeated and dropped by key"
         )
         for part, count in self.published.items():
-            yield f"    published while {part}: {count}, of these lost: {self.lost[part]}"
+            yield f"    published, {part}: {count}, of these lost: {self.lost[part]}"
 
 
 Runs = Callable[[Path, int, int], AbstractContextManager[object]]
@@ -158,9 +165,9 @@ async def _suffer(link: Link, plan: Plan, proxy: StallingProxy, server: BrokerPr
     """The part in which each value was published."""
     published: list[str] = []
     for part, duration_s in plan.parts:
-        if part == "broker killed":
+        if part == KILLED:
             await server.end(signal.SIGKILL)
-        elif part == "half-open":
+        elif part == SILENT:
             proxy.stall()
         began_s = time.monotonic()
         done = 0

@@ -29,8 +29,8 @@ def test_what_a_receiver_of_ours_can_drop_is_no_duplicate() -> None:
     assert outcome.lost == Counter({"half-open": 1})
     assert list(outcome.lines("ours")) == [
         "ours: 5 records, 1 lost, 0 duplicated, 1 messages repeated and dropped by key",
-        "    published while well: 3, of these lost: 0",
-        "    published while half-open: 2, of these lost: 1",
+        "    published, well: 3, of these lost: 0",
+        "    published, half-open: 2, of these lost: 1",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a chain, a gateway that has run, and `cpc`."""
+"""What tests of the gateway share: a chain, a gateway that has run, `cpc`, and uploads to anchor."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,10 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli_output import EXIT_OK
+from gateway.spool import SpooledUpload
+from tests.gateway.anchored import store_uploads
 from tests.gateway.commands import RATE_HZ, SECONDS, Cpc
+from tests.gateway.telemetry import can_batch
 from tests.node_process import NodeProcess
 
 
@@ -31,3 +34,11 @@ def car_config(car_node: NodeProcess, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def cpc(capsys: pytest.CaptureFixture[str]) -> Cpc:
     return Cpc(capsys)
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> list[SpooledUpload]:
+    """Four uploads of a stream, none of them signed."""
+    store, manifests = store_uploads(tmp_path / "site", [can_batch(40, step_ns=500_000_000)], segment_count=1)
+    store.close()
+    return [SpooledUpload(row, manifest, None) for row, manifest in enumerate(manifests, 1)]

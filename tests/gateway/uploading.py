@@ -5,17 +5,20 @@ Runs on CPython.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chain_node.wire import Anchor, Reason, Transaction
 from gateway.anchor import Anchorer
+from gateway.evidence import anchor_of, check, decode_evidence
 from gateway.sensors.source import Batch, Clock
 from gateway.spool import Spool
 from gateway.store import LocalStore
 from gateway.uploader import Uploader
 from tests.gateway.anchored import LabNode
-from tests.gateway.telemetry import NOON_NS, OWNER, can_batch, open_pipeline, open_spool
+from tests.gateway.telemetry import NOON_NS, OWNER, can_batch, open_archive, open_pipeline, open_spool
 
 Result = TypeVar("Result")
 
@@ -117,3 +120,36 @@ async def half_of(folder: Path, **options: Any) -> AsyncIterator[Half]:
             yield half
         finally:
             await half.close()
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(story())
+
+
+def assert_all_anchored(half: Half, count: int, name: str = "can0") -> None:
+    """So many uploads are proven, once each and in order, and nothing is left in the spool."""
+    archive = open_archive(half.store, name)
+    assert archive.upload_indexes() == list(range(count))
+    heights = []
+    for index in range(count):
+        evidence = decode_evidence(archive.evidence(index) or b"")
+        check(evidence, OWNER.public, half.node.genesis, anchor_of(archive.manifest(index)))
+        heights.append((evidence.link.header.height, evidence.proof.index))
+    assert heights == sorted(heights)
+    assert half.spool.uploads() == []
+    counts = half.spool.counts()
+    assert (counts.records, counts.segments, counts.uploads) == (0, 0, 0)
+
+
+def anchors_on(node: LabNode) -> Counter[int]:
+    """How many transactions had each upload's anchor as their effect."""
+    storage = node.dev.node.storage
+    applied: Counter[int] = Counter()
+    for height in range(1, node.height + 1):
+        block = storage.block(height)
+        assert block is not None
+        for data, receipt in zip(block.transactions, block.receipts, strict=True):
+            body = Transaction.decode(data).body
+            if receipt.reason is Reason.APPLIED and isinstance(body, Anchor):
+                applied[body.upload] += 1
+    return applied
