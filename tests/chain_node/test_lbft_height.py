@@ -232,6 +232,37 @@ def test_a_p_certificate_does_not_decide() -> None:
     assert committee.hand("v0", "v1", Validate(shown)) == Fate.FORGED
 
 
+def test_a_certificate_that_is_no_better_than_the_best_is_neither_verified_nor_learnt() -> None:
+    committee = Committee()
+    impeachment, other = committee.impeachment("v0"), committee.sealed("p").block.header.block_hash
+    best = committee.certificate(Phase.PREPARE, 1, impeachment)
+    committee.hand("v0", "v1", committee.ballot("v1", Phase.ROUND, 2, NO_BLOCK, best))
+    signatures = committee["v0"].core._setup.signatures
+    checked_count = signatures.checked_count
+    for round_ in (0, 1):
+        fake = Certificate(1, round_, other, tuple((index, bytes(64)) for index in range(3)))
+        ballot = committee.ballot("v2", Phase.PREPARE, round_, other, fake)
+        assert committee.hand("v0", "v2", ballot) == Fate.TAKEN
+    assert signatures.checked_count == checked_count + 2, "the two votes"
+    # Nor is one that forms late here, of an earlier round.
+    for name in ("v1", "v3"):
+        committee.hand("v0", name, committee.ballot(name, Phase.PREPARE, 0, other))
+    assert committee["v0"].core.current.best == best
+
+
+def test_a_vote_that_its_own_certificate_leaves_far_behind_is_not_kept() -> None:
+    committee = Committee()
+    impeachment = committee.impeachment("v0")
+    shown = committee.certificate(Phase.PREPARE, ROUNDS_KEPT + 1, impeachment)
+    for round_ in (0, 1):
+        ballot = committee.ballot("v1", Phase.PREPARE, round_, impeachment, shown)
+        assert committee.hand("v0", "v1", ballot) == Fate.TAKEN
+    assert committee["v0"].core.current.round == ROUNDS_KEPT + 1
+    tally = committee["v0"].core.current._tally
+    kept = [tally.get(round_, Phase.PREPARE, 1) is not None for round_ in (0, 1)]
+    assert kept == [False, True]
+
+
 # Coordinators: at height 1 of four, round 2 is v3's
 
 
