@@ -13,7 +13,8 @@ from importlib.resources import files
 from obd.dtc import SYSTEMS, is_generic
 
 COVERAGE = (
-    "P00xx to P08xx for the most part, P2xxx for fuel, air, ignition and exhaust, U00xx to U04xx in part"
+    "P00xx to P09xx, P0Axx and P20xx to P27xx for the most part, P34xx, U01xx, U03xx and U04xx for the most "
+    "part, B00xx and C00xx in part"
 )
 _AREAS = {
     "0": "fuel and air metering, emission control",

@@ -7,6 +7,7 @@ Source: ELM327 data sheet v2.2.
 from __future__ import annotations
 
 from obd.ecu import Ecu, SimulatedCar
+from obd.elm327_text import is_hex
 from obd.isotp import IsoTp, Transmit
 from obd.isotp_address import normal
 
@@ -95,6 +96,8 @@ class SimulatedAdapter:
             return ["OK"]
         if text.startswith("SH"):
             digits = text[2:]
+            if not is_hex(digits):
+                return ["?"]
             if self.is_29_bit:
                 self._target = None if digits == "DB33F1" else 0x18000000 | int(digits, 16)
             else:

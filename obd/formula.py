@@ -17,7 +17,9 @@ if sys.implementation.name != "micropython":
     Node = Callable[[bytes], int | float]
 
 TEXT_MAX = 200
+"""Also keeps every number that comes up far below what a float can hold."""
 DEPTH_MAX = 20
+VALUE_MAX = (1 << 63) - 1
 _DIGITS = "0123456789"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FUNCTIONS = {"signed8": 1, "signed16": 1, "signed32": 1, "bits": 3}
@@ -51,6 +53,9 @@ class Formula:
             ) from None
         except ZeroDivisionError:
             raise ResponseError(f"{self.text} divides by zero for {data.hex()}") from None
+        # No record holds more, and nothing in a car is so large.
+        if not -VALUE_MAX <= value <= VALUE_MAX:
+            raise ResponseError(f"{self.text} is too large for {data.hex()}")
         return value
 
 

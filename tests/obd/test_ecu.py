@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from obd import trip
+from obd.can_frame import CanFrame
 from obd.discovery import discover, hold
 from obd.ecu import ENGINE_PIDS, TRANSMISSION_PIDS, SimulatedCar
 from obd.ecu_adapter import SimulatedAdapter
+from obd.ecu_bus import SimulatedBusCar
 from obd.elm327 import Elm327, Ready, Write
 from obd.pids import decode, size_of
 from obd.query import Done, Outcome, Query
@@ -69,6 +73,54 @@ def test_what_an_ecu_cannot_is_refused_in_person_and_passed_over_in_public() -> 
 def test_unknown_vices_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown quirks smoke; known are echo"):
         SimulatedAdapter(SimulatedCar(), frozenset({"smoke"}))
+
+
+# Whatever it is asked
+
+
+def test_an_id_that_is_none_is_not_understood() -> None:
+    adapter = SimulatedAdapter(SimulatedCar())
+    adapter.receive(b"ATE0\r", 0)
+    for command in (b"ATSHZZ\r", b"ATSH\r", b"XYZ\r", b"AT\r"):
+        assert adapter.receive(command, 0) == b"?\r\r>"
+
+
+AT_WORDS = ["AT", "Z", "E0", "H1", "S0", "SH", "SHZZ", "SH7E0", "SP", "CP", "0", "1", "01", "0C", "22", "F1"]
+
+
+@given(st.lists(st.one_of(st.sampled_from([*AT_WORDS, "\r", " "]), st.binary(max_size=4)), max_size=40))
+@settings(deadline=None)
+def test_the_adapter_answers_anything_with_lines_and_a_prompt(words: list[str | bytes]) -> None:
+    adapter = SimulatedAdapter(SimulatedCar())
+    data = b"".join(word if isinstance(word, bytes) else word.encode() for word in words)
+    said = adapter.receive(data, 0)
+    assert said.count(b">") >= data.count(b"\r")
+    # After a reset it is as it was when it was plugged in.
+    assert adapter.receive(b"\rATZ\r", 0).endswith(b"ELM327 v1.5\r\r>")
+
+
+@given(st.integers(0, 1), st.binary(max_size=12), st.booleans(), st.integers(0, 10**9))
+@settings(deadline=None)
+def test_ecus_answer_any_request_or_pass_it_over(
+    number: int, request: bytes, is_functional: bool, now_ms: int
+) -> None:
+    car = SimulatedCar()
+    for answer in car.answers(car.ecus[number], request, now_ms, is_functional=is_functional):
+        assert answer[0] in (0x7F, request[0] | 0x40)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0x7DF, 0x7E0, 0x7E1]), st.binary(max_size=8)), max_size=20))
+@settings(deadline=None)
+def test_the_car_on_a_bus_bears_any_frames(frames: list[tuple[int, bytes]]) -> None:
+    car = SimulatedBusCar(SimulatedCar())
+    now_us = 0
+    for arbitration_id, data in frames:
+        for sent in car.receive(CanFrame(arbitration_id, 0, data), now_us):
+            CanFrame.checked(*sent)
+    while (due_us := car.deadline_us) is not None:
+        now_us = max(now_us, due_us)
+        car.tick(now_us)
+    assert len(car.receive(CanFrame.parse("7DF#02010D"), now_us)) == 2
 
 
 # As a program

@@ -151,15 +151,25 @@ def test_generic_codes_have_texts_and_others_say_whose_they_are() -> None:
     assert text_of("C0035") == "Left front wheel speed sensor circuit"
     assert text_of("B0001") == "Driver frontal airbag stage 1 deployment control"
     assert text_of("P1234") == "powertrain: the manufacturer's own code"
-    assert text_of("P0987") == "powertrain: transmission or control modules; no text here"
+    assert text_of("P0987") == "Transmission fluid pressure sensor or switch E: circuit"
+    assert text_of("P0A7F") == "Hybrid battery pack deterioration"
+    assert text_of("P0AA1") == "Hybrid battery positive contactor stuck closed"
+    assert text_of("P2047") == "Reductant injector, bank 1 unit 1: circuit open"
+    assert text_of("P2347") == "Cylinder 12 above knock threshold"
+    assert text_of("P2740") == "Transmission fluid temperature sensor B: circuit"
+    assert text_of("U0415") == "Invalid data received from anti-lock brake control module"
+    assert text_of("B0020") == "Left side airbag deployment control"
+    assert text_of("C0063") == "Yaw rate sensor"
+    assert text_of("P0B55") == "powertrain: hybrid or electric propulsion; no text here"
     assert text_of("U0999") == "network: standard code; no text here"
-    assert len(texts()) > 1_000
+    assert len(texts()) > 1_900
+    assert {code[0] for code in texts()} == set("PCBU")
     for code, text in texts().items():
         assert dtc_text(dtc_number(code)) == code
         assert is_generic(code)
         assert text
         assert text == text.strip()
-        assert text[0].isupper()
+        assert text[0].isupper() or text[0].isdigit()
 
 
 # Readiness
@@ -285,6 +295,16 @@ def test_any_bytes_are_taken_apart_or_refused(data: bytes) -> None:
             parse(data)
         except ObdError:
             continue
+
+
+@given(st.text(max_size=20))
+@settings(deadline=None)
+def test_any_text_is_judged_as_a_code_and_as_a_vin(text: str) -> None:
+    assert text_of(text)
+    is_generic(text)
+    assert vin.region(text)
+    if vin.fault(text) is not None:
+        assert not vin.has_check_digit(text)
 
 
 def test_the_same_under_micropython() -> None:

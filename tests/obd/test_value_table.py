@@ -1,8 +1,11 @@
 """A manufacturer's table: both forms of the file, and every way in which it can be wrong."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from obd.errors import ResponseError, TableError
 from obd.query import Target
@@ -83,6 +86,46 @@ def test_names_are_there_once_and_nothing_else_is_in_the_file() -> None:
             parse_table(text, "t", is_csv=False)
     with pytest.raises(TableError, match="line 2 has not as many cells"):
         parse_table("name,did\na\n", "t", is_csv=True)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(
+            st.sampled_from(
+                [
+                    *(
+                        "[[value]]\n",
+                        "name",
+                        "did",
+                        "formula",
+                        "=",
+                        "\n",
+                        ",",
+                        '"a"',
+                        "0x028C",
+                        "1",
+                        "A/2",
+                        '"A+"',
+                    ),
+                    *("type", '"text"', "request_id", "response_id", "period_ms", "value", "[", "]", '"'),
+                ]
+            ),
+            max_size=30,
+        ).map("".join),
+    ),
+    st.booleans(),
+    st.binary(max_size=4),
+)
+@settings(deadline=None)
+def test_any_text_is_a_table_or_a_table_error(text: str, is_csv: bool, data: bytes) -> None:
+    try:
+        values = parse_table(text, "table", is_csv=is_csv)
+    except TableError:
+        return
+    for value in values:
+        with contextlib.suppress(ResponseError):
+            value.decode(data)
 
 
 def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
