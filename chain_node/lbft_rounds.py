@@ -180,10 +180,8 @@ class Rounds:
         else:
             self._voice.say(Ballot(self._sign(Phase.ROUND, NO_BLOCK), self.best), self._now_ms)
             self._see(self._me, round_)
-            if self.round == round_:
-                self._try_prepare()
-        if self.round == round_:
-            self._try_commit()
+            # Its coordinator may have been here before us.
+            self._try_prepare()
 
     def _see(self, index: int, round_: int) -> None:
         if self._tally.see(index, round_):

@@ -43,8 +43,9 @@ class Liar:
         other = choose.choice([ballot, *self.seen[-40:]])
         if isinstance(other, Ballot) and choose.random() < 0.5:
             other = Ballot(other.vote, choose.choice([None, shown]))
-        questions = [WantBlock(max(height, 1), block_hash), WantChain(max(height, 1), 3)]
-        return choose.choice([ballot, ballot, ballot, other, other, *proposals, *questions])
+        options: list[ConsensusMessage] = [ballot, ballot, ballot, other, other, *proposals]
+        options += [WantBlock(max(height, 1), block_hash), WantChain(max(height, 1), 3)]
+        return choose.choice(options)
 
 
 def forks(committee: Committee, liar: str) -> list[int]:

@@ -281,6 +281,15 @@ def test_only_the_coordinator_of_a_round_names_anything_and_none_before_round_2(
     assert committee.hand("v0", "v3", named) == Fate.DUPLICATE
 
 
+def test_what_a_coordinator_named_before_we_came_to_its_round_is_prepared_when_we_do() -> None:
+    committee = Committee()
+    named = committee.ballot("v3", Phase.COORDINATE, 2, committee.impeachment("v0"))
+    assert committee.hand("v0", "v3", named) == Fate.TAKEN
+    assert committee.table == []
+    committee.hand("v0", "v1", committee.ballot("v1", Phase.ROUND, 2, NO_BLOCK))
+    assert ballots(committee, "v0") == ["ROUND 2 - shows -", "PREPARE 2 I shows -"]
+
+
 def test_a_coordinator_names_what_it_shows_or_the_impeachment_block() -> None:
     committee = entered(2)
     impeachment, other = committee.impeachment("v0"), committee.sealed("p").block.header.block_hash

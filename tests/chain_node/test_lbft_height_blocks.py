@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from chain_node.block import NO_BLOCK, Phase, Vote
+from chain_node.lbft_ready import NOTHING
 from chain_node.lbft_states import Fate, State
-from chain_node.messages import Proposal, Validate, WantBlock, WantChain
+from chain_node.messages import Ballot, Proposal, Validate, WantBlock, WantChain
 from tests.chain_node.lbft_committee import (
     NAMES,
     PERIOD_MS,
@@ -117,6 +118,9 @@ def test_work_hurries_the_proposer_and_the_timer_and_never_before_the_block_is_d
         core.work_waits(PERIOD_MS + 5)
         assert core.deadline_ms == PERIOD_MS + timer_ms, "hurried already"
         core = committee._core(committee[name].key)
+        core.begin(replace(start, has_work=True), 0)
+        assert core.deadline_ms == PERIOD_MS + timer_ms
+        core = committee._core(committee[name].key)
         core.begin(start, 0)
         core.work_waits(PERIOD_MS + 5)
         assert core.deadline_ms == PERIOD_MS + 5 + timer_ms
@@ -134,6 +138,34 @@ def test_a_judgement_counts_once_and_of_known_blocks_only() -> None:
     assert (ready.persist[0].block, ready.persist[0].seal) == (proposal.block, proposal.seal)
     core.judge(block_hash, False, 0)
     assert committee.states().startswith("v0 1/0 PREPARE")
+
+
+def test_a_block_that_was_found_illicit_or_is_not_judged_yet_is_committed_by_no_certificate() -> None:
+    for is_judged in (True, False):
+        committee = Committee()
+        proposal = committee.sealed("p")
+        block_hash = proposal.block.header.block_hash
+        core = committee["v0"].core
+        assert core.step(committee["p"].key.public, proposal, 0).check == (proposal.block,)
+        if is_judged:
+            core.judge(block_hash, is_licit=False, now_ms=0)
+        shown = committee.certificate(Phase.PREPARE, 5, block_hash, "v1 v2 v3")
+        ballot = committee.ballot("v1", Phase.COMMIT, 5, block_hash, shown)
+        assert core.step(committee["v1"].key.public, ballot, 0).persist == ()
+        assert (core.current.best, core.current.locked_round) == (shown, -1)
+        ready = core.judge(block_hash, is_licit=True, now_ms=0)
+        assert [item.vote.phase for item in ready.persist] == ([] if is_judged else [Phase.COMMIT])
+
+
+def test_what_was_said_is_said_again_when_it_is_time_and_not_at_every_tick() -> None:
+    committee = in_state(State.PREPARE)
+    core = committee["v0"].core
+    assert core.tick(PERIOD_MS + TIMEOUT_MS // 4 - 1) == NOTHING
+    [(peer, message)] = core.tick(PERIOD_MS + TIMEOUT_MS // 4).send
+    assert peer is None
+    assert isinstance(message, Ballot)
+    assert message.vote == committee["v0"].disk[0].vote
+    assert core.tick(PERIOD_MS + TIMEOUT_MS // 4 + 1) == NOTHING
 
 
 # Final blocks, and questions
@@ -215,6 +247,10 @@ def test_a_proposer_that_is_no_validator_and_observers_vote_for_nothing_and_deci
     assert committee["o"].said == {}
     assert committee["o"].disk == []
     assert committee["o"].core.deadline_ms is None
+    for name in NAMES:
+        committee.hand("o", name, committee.ballot(name, Phase.ROUND, 2, NO_BLOCK, height=5))
+    assert committee["o"].core.current.round == 2
+    assert committee["o"].core.deadline_ms is None, "it follows, and times nothing"
 
 
 def test_an_observer_that_missed_a_block_asks_for_it() -> None:
