@@ -10,6 +10,7 @@ import secrets
 import stat
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,9 +136,19 @@ async def run_send(args: Namespace) -> int:
     }
     output.value(value)
     output.line(f"{reply.outcome}{': ' if reply.text else ''}{reply.text}")
-    for name, what in reply.value.items():
-        output.line(f"{name}: {what}")
+    for line in _indented(reply.value):
+        output.line(line)
     return EXIT_OK if reply.outcome == DONE else EXIT_FAILED
+
+
+def _indented(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """A line for each value, what lies within others further in."""
+    for name, what in value.items():
+        if isinstance(what, Mapping):
+            yield f"{indent}{name}:"
+            yield from _indented(what, indent + "  ")
+        else:
+            yield f"{indent}{name}: {what}"
 
 
 def load_operator_key(path: Path) -> SigningKey:
@@ -226,7 +237,8 @@ async def _exchange(args: Namespace, command: Command, data: bytes) -> Reply:
     except TimeoutError:
         raise CommandRefused(
             f"no answer within {args.timeout_ms} ms: the gateway may be away, and hears it when it is back, "
-            "if the command is not void by then; or it does not know this operator, or is called otherwise"
+            f"if the command is not void by then; or it is not called {args.name}, is not {args.to}, or has "
+            f"not {command.operator} among its [remote] operators: it answers nobody else"
         ) from None
     finally:
         link.close()

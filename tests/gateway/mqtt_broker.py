@@ -73,6 +73,11 @@ class Peer:
     username: str | None = None
     password: str | None = None
 
+    def send(self, data: bytes) -> None:
+        """Unless it has gone: what it had sent before may still be on its way in."""
+        if not self.writer.is_closing():
+            self.writer.write(data)
+
 
 @dataclass
 class TestBroker:
@@ -206,7 +211,7 @@ class TestBroker:
         elif kind == 8:
             self._subscribe(peer, body)
         elif kind == 12 and self.is_answering_pings:
-            peer.writer.write(b"\xd0\x00")
+            peer.send(b"\xd0\x00")
         return True
 
     def _connect(self, peer: Peer, body: bytes) -> bool:
@@ -247,7 +252,7 @@ class TestBroker:
             peer.password, at = _text(body, at)
         if self.connect_code:
             peer.will = None
-            peer.writer.write(_frame(0x20, bytes((0, self.connect_code)) + (b"\0" if peer.is_v5 else b"")))
+            peer.send(_frame(0x20, bytes((0, self.connect_code)) + (b"\0" if peer.is_v5 else b"")))
             return False
         if (old := self._peers.get(peer.client_id)) is not None:
             old.writer.transport.abort()
@@ -264,7 +269,7 @@ class TestBroker:
             if self.packet_size_max:
                 properties = b"\x27" + struct.pack(">I", self.packet_size_max)
             properties = bytes((len(properties),)) + properties
-        peer.writer.write(_frame(0x20, bytes((is_present, 0)) + properties))
+        peer.send(_frame(0x20, bytes((is_present, 0)) + properties))
         self._deliver(peer)
         return True
 
@@ -281,7 +286,7 @@ class TestBroker:
             codes.append(qos if self.subscribe_code is None else self.subscribe_code)
             if codes[-1] < 128:
                 self.sessions[peer.client_id].filters[topic_filter] = qos
-        peer.writer.write(_frame(0x90, mid + (b"\0" if peer.is_v5 else b"") + bytes(codes)))
+        peer.send(_frame(0x90, mid + (b"\0" if peer.is_v5 else b"") + bytes(codes)))
         for publish in list(self.retained.values()):
             if any(_fits(each, publish.topic) for each in self.sessions[peer.client_id].filters):
                 self.sessions[peer.client_id].queue.append(publish)
@@ -304,7 +309,7 @@ class TestBroker:
             self._route(publish)
         if qos and self.is_acking:
             reason = bytes((self.publish_code, 0)) if peer.is_v5 and self.publish_code else b""
-            peer.writer.write(_frame(0x40, mid + reason))
+            peer.send(_frame(0x40, mid + reason))
 
     def _route(self, publish: Publish) -> None:
         if publish.retain:
@@ -346,7 +351,7 @@ class TestBroker:
                 publish.was_sent = True  # type: ignore[attr-defined]
             if peer.is_v5:
                 head += _length(len(publish.properties)) + publish.properties
-            peer.writer.write(_frame(0x30 | flags, head + publish.payload))
+            peer.send(_frame(0x30 | flags, head + publish.payload))
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
