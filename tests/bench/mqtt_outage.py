@@ -48,6 +48,7 @@ KILLED = "broker killed"
 SILENT = "half-open"
 FIRST = 10_000_000
 """The first value."""
+TIMES_MS = 1_800_000_000_000
 START_TIMEOUT_S = 120.0
 
 
@@ -158,7 +159,8 @@ async def _started(link: Link, server: BrokerProcess) -> None:
 
 
 def _publish(link: Link, value: int) -> None:
-    link.publish("peer", b'{"sensor":7,"value":%d}' % value)
+    # A time of its own for each: of several in one millisecond the peer keeps one, also when all is well.
+    link.publish("peer", b'{"ts":%d,"sensor":7,"value":%d}' % (TIMES_MS + value, value))
 
 
 async def _suffer(link: Link, plan: Plan, proxy: StallingProxy, server: BrokerProcess) -> list[str]:
@@ -171,7 +173,6 @@ async def _suffer(link: Link, plan: Plan, proxy: StallingProxy, server: BrokerPr
             proxy.stall()
         began_s = time.monotonic()
         done = 0
-        # One at a time, as sensors speak: of many in one millisecond the peer keeps one.
         while (passed_s := time.monotonic() - began_s) < duration_s:
             if done < passed_s * plan.rate_hz:
                 _publish(link, FIRST + len(published))

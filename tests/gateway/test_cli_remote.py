@@ -115,9 +115,7 @@ def test_no_answer_says_what_that_may_mean(key: Path) -> None:
         async with TestBroker() as broker:
             url = f"mqtt://127.0.0.1:{broker.port}"
             words = ("--key", str(key), "--to", DID, "--broker", url, "--timeout-ms", "50", "ping")
-            with pytest.raises(
-                CommandRefused, match=r"no answer within 50 ms: .* among its \[remote\] operators: it"
-            ):
+            with pytest.raises(CommandRefused, match=r"no answer within 50 ms: .*\[remote\] operators"):
                 await cli_remote.run_send(parsed("send", *words))
 
     asyncio.run(story())
