@@ -124,6 +124,7 @@ CASES = (
             "ImpeachQuorum": "4",
         },
         specification="SpecOfVotes",
+        states=1_417,
     ),
     _without("two-faulty", "2 of 4 Byzantine are too many", Byzantine="{v3, v4}", MaxRound="1"),
     _without("rule-1-quorum", "f+1 conclude an impeachment", ImpeachQuorum="2", MaxRound="1"),
@@ -134,13 +135,14 @@ CASES = (
     _without("rule-4-remembers", "votes are forgotten on restart", REMEMBERS="FALSE", MaxRound="1"),
     _without("left-rounds", "votes in a round that was left", MONOTONIC="FALSE", MaxRound="1"),
     _without("unchecked", "blocks are not looked at", "Validity", CHECKS="FALSE", MaxRound="1"),
-    Case("live", "every honest validator decides", module="LBFTLive"),
+    Case("live", "every honest validator decides", module="LBFTLive", states=16_617),
     _stuck("rule-5-grows", "timers stay too short", GROWS="FALSE"),
     _stuck("rule-5-validates", "nobody answers who comes late", VALIDATES="FALSE"),
     _stuck("rule-3-rotates", "the same coordinator each round", ROTATES="FALSE"),
     _stuck("rule-3-shows", "ROUND shows no certificate", SHOWS="FALSE"),
     _stuck("unproven", "COMMIT does not show its P-certificate", PROVES="FALSE"),
-    _stuck("late-locks", "being shown a certificate binds", LATE_LOCKS="TRUE", MaxRound="4"),
+    # The coordinators of both rounds are honest here, and neither can bring about a decision.
+    _stuck("late-locks", "being shown a certificate binds", LATE_LOCKS="TRUE", Byzantine="{1}"),
 )
 
 

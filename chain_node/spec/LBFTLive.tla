@@ -95,7 +95,9 @@ NextRound ==
     LET next == round + 1
         exist == old \cup {<<round, v>> : v \in {w \in Values : IsPossible(prepared, w)}}
         c == Coordinator(next)
-    IN  /\ Undecided # {} /\ round < MaxRound
+    IN  /\ Undecided # {}
+        \* Timers that are too short expire in the last round that is explored, too.
+        /\ round < MaxRound \/ (~GROWS /\ round = MaxRound)
         /\ round' = next
         /\ old' = exist
         /\ \E shown \in [Undecided -> {Nothing} \cup exist] :
@@ -112,7 +114,7 @@ NextRound ==
 
 \* An honest message is on its way to i, and will arrive.
 Arrives(i) ==
-    /\ i \in Undecided
+    /\ i \in Undecided /\ round <= MaxRound
     /\ \/ offer # None /\ Prepare(i, offer)
        \/ \E v \in Values : IsSure(prepared, v) /\ Commit(i, v)
        \/ PROVES /\ \E j \in Honest : committed[j] # None /\ Commit(i, committed[j])
@@ -125,7 +127,7 @@ Expires ==
 
 \* What Byzantine validators make possible, for one and not for another.
 May(i) ==
-    /\ i \in Undecided
+    /\ i \in Undecided /\ round <= MaxRound
     /\ \/ Coordinator(round) \in Byzantine /\ \E c \in {Nothing} \cup old : Prepare(i, c)
        \/ \E v \in Values : IsPossible(prepared, v) /\ Commit(i, v)
        \/ \E v \in Values : IsPossible(committed, v) /\ Decide(i, v)
@@ -153,7 +155,7 @@ Spec == Init /\ [][Next]_vars /\ Fair
 
 -----------------------------------------------------------------------------
 TypeOK ==
-    /\ round \in 1 .. MaxRound
+    /\ round \in 1 .. MaxRound + 1
     /\ old \subseteq (0 .. MaxRound) \X Values
     /\ lock \in [Honest -> {Nothing} \cup ((0 .. MaxRound) \X Values)]
     /\ {prepared, committed, decided} \subseteq [Honest -> Values \cup {None}]
