@@ -17,10 +17,11 @@ signed: a C-certificate (COMMIT) makes a block final, a P-certificate (PREPARE) 
 and neither passes for the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
+from typing import Protocol
 
 from chain_node import quorum
 from chain_node.errors import CertificateError, Refused, WireError
@@ -32,6 +33,7 @@ from chain_node.fields import (
     Fields,
     check_blob,
     check_integer,
+    end_of_item,
     read,
 )
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
@@ -42,9 +44,12 @@ from puf.errors import DecodeError
 VOTE_TYP = "cpc/vote"
 HEADER_VERSION = 1
 HEADER_SIZE_MAX = 512
+HEADER_ITEMS_MAX = 64
 BLOCK_SIZE_MAX = 1 << 24
 """Bytes of the longest block of any chain."""
 BLOCK_TX_LIMIT = 20_000
+BLOCK_ITEMS_MAX = BLOCK_TX_LIMIT + 64
+"""CBOR values in a block: its transactions, and a few."""
 VALIDATORS_MAX = 100
 CERTIFICATE_SIZE_MAX = 128 + 80 * VALIDATORS_MAX
 VOTE_SIZE_MAX = 512
@@ -136,6 +141,13 @@ class Header:
         return header
 
 
+class Known(Protocol):
+    """Transactions whose signatures were checked before; a dict is one, and so is the pool."""
+
+    def get(self, tx_hash: bytes, /) -> Transaction | None:
+        """The transaction with this hash."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A header and the transactions under its `tx_root`, in order.  CBOR: [header, [bytes of each]]."""
@@ -147,14 +159,21 @@ class Block:
         """The block's bytes."""
         return cbor.encode([cbor.decode(self.header.data), [tx.data for tx in self.transactions]])
 
+    @staticmethod
+    def header_of(data: bytes) -> Header:
+        """The header of the block that `data` may be; nothing else of it is looked at.  Raises WireError."""
+        if data[:1] != b"\x82":
+            raise WireError("block", "it is not a list of header and transactions")
+        return Header.decode(data[1 : end_of_item(data, 1, "header", HEADER_ITEMS_MAX)])
+
     @classmethod
-    def decode(cls, data: bytes, known: Mapping[bytes, Transaction] | None = None) -> "Block":
+    def decode(cls, data: bytes, known: Known | None = None) -> "Block":
         """The block that `data` is; its transactions' signatures and its `tx_root` hold.
 
         known: transactions by hash, whose signatures were checked before and are not checked again.
         Raises WireError.
         """
-        value = read(data, "block", BLOCK_SIZE_MAX)
+        value = read(data, "block", BLOCK_SIZE_MAX, items_max=BLOCK_ITEMS_MAX)
         if not isinstance(value, list) or len(value) != 2:
             raise WireError("block", "it is not a list of header and transactions")
         header = Header.from_value(value[0])
@@ -166,7 +185,7 @@ class Block:
             if not isinstance(item, bytes) or len(item) > TX_SIZE_LIMIT:
                 raise WireError("block", f"transaction {index} is not at most {TX_SIZE_LIMIT} bytes")
             try:
-                transaction = (known or {}).get(transaction_hash(item)) or Transaction.decode(item)
+                transaction = (known and known.get(transaction_hash(item))) or Transaction.decode(item)
             except Refused as error:
                 raise WireError("block", f"transaction {index}: {error}") from None
             transactions.append(transaction)

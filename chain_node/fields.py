@@ -14,10 +14,17 @@ INT_MAX = (1 << 53) - 1
 HASH_SIZE = 32
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64
+_BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
+"""Major types of CBOR that hold something.  Source: RFC 8949, section 3.1."""
 
 
-def read(data: bytes, what: str, size_max: int, depth_max: int = 6) -> object:
-    """The CBOR value that `data` is.  Raises WireError unless it is deterministic and of that size."""
+def read(data: bytes, what: str, size_max: int, depth_max: int = 6, items_max: int | None = None) -> object:
+    """The CBOR value that `data` is.  Raises WireError unless it is deterministic and of that size.
+
+    items_max: of large ones, how many values it may hold, counted before any of them is made.
+    """
+    if items_max is not None and len(data) <= size_max and end_of_item(data, 0, what, items_max) != len(data):
+        raise WireError(what, "bytes follow it")
     try:
         value: object = cbor.decode(data, size_max, depth_max)
     except DecodeError as error:
@@ -80,6 +87,36 @@ class Fields:
         """Every field has been read."""
         if self._left:
             raise WireError(self._what, f"unknown fields {sorted(map(repr, self._left))[:4]}")
+
+
+def end_of_item(data: bytes, at: int, what: str, items_max: int) -> int:
+    """Where the CBOR item that begins at `at` ends, by its heads alone; it may still be malformed.
+
+    items_max: values in it, itself among them.  Raises WireError when there are more, or bytes are missing.
+    """
+    left = 1
+    while left:
+        items_max -= 1
+        if items_max < 0 or at >= len(data):
+            raise WireError(what, "it is cut off, or holds more than it may")
+        major, argument = data[at] >> 5, data[at] & 31
+        at += 1
+        left -= 1
+        if 24 <= argument < 28:
+            size = 1 << (argument - 24)
+            argument = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if major in (_BYTES, _TEXT):
+            at += argument
+        elif major == _ARRAY:
+            left += argument
+        elif major == _MAP:
+            left += 2 * argument
+        elif major == _TAG:
+            left += 1
+    if at > len(data):
+        raise WireError(what, "it is cut off")
+    return at
 
 
 def check_integer(value: object, what: str, name: str, low: int = 0, high: int = INT_MAX) -> int:

@@ -19,9 +19,9 @@ f + 1 validators in a later round are joined, a C-certificate counts in every st
 The same core serves proposers and observers: they count votes, and cast none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from chain_node.block import Block, Vote
+from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_height import HeightCore
 from chain_node.lbft_ready import NOTHING, Duties, Height, Ready, Serve, Setup
@@ -54,6 +54,8 @@ class Core:
         resend_ms = max(base_timeout_ms // 4, 1) if resend_ms is None else resend_ms
         self.fates = [0] * len(Fate)
         """How many messages had which Fate."""
+        self.judged: Callable[[bytes, ConsensusMessage, Fate], None] = lambda sender, message, fate: None
+        """Is told what became of each message, also of one that was kept for a while."""
         self._setup = Setup(signatures, schedule, base_timeout_ms, resend_ms)
         self._validators = {key: index for index, key in enumerate(signatures.validators)}
         self._duties = Duties()
@@ -88,7 +90,7 @@ class Core:
         self._now = self.HEIGHT(self._setup, start, self._duties, now_ms, kept)
         for sender, early in self._sync.begin(start.height, now_ms):
             if not self._now.decided:
-                self._now.receive(sender, early, now_ms)
+                self._count(sender, early, self._now.receive(sender, early, now_ms))
         self._sync_now(now_ms)
         return self._take()
 
@@ -101,8 +103,26 @@ class Core:
             fate = self._on_past(sender, message, now_ms)
         else:
             fate = self._on_future(sender, message, now_ms)
-        self.fates[fate] += 1
+        self._count(sender, message, fate)
         return self._take()
+
+    def hear(self, sender: bytes, height: int, now_ms: int) -> Ready:
+        """A node works on this height, whatever it said: what we lack is asked for."""
+        if height > self.current.height:
+            self._sync.note(sender, height, self.current.height, now_ms)
+            if not self.current.decided:
+                self._sync_now(now_ms)
+        return self._take()
+
+    def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
+        """What a block is worth, by its seal or C-certificate, before the rest of it is read.
+
+        TAKEN: read it.  Whatever it is otherwise is counted here, for `step` may never see it.
+        """
+        fate = self._glance(sender, header, proof)
+        if fate != Fate.TAKEN:
+            self.fates[fate] += 1
+        return fate
 
     def tick(self, now_ms: int) -> Ready:
         """The clock shows `now_ms`; it never goes back."""
@@ -140,7 +160,35 @@ class Core:
             message = Validate(certificate, block if size <= INLINE_SIZE_MAX else None)
             self._duties.send.append((None, message))
 
+    def _count(self, sender: bytes, message: ConsensusMessage, fate: Fate) -> None:
+        self.fates[fate] += 1
+        self.judged(sender, message, fate)
+
     # Messages of other heights
+
+    def _glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
+        current, setup = self.current, self._setup
+        if header.height < current.height or (header.height == current.height and current.decided):
+            return Fate.LATE
+        if header.height == current.height:
+            return current.glance(header, proof)
+        if isinstance(proof, Certificate):
+            fate = self._sync.fate_of_final(sender, header.height, current.height)
+            if fate != Fate.EARLY:
+                return fate
+            is_final = proof.block_hash == header.block_hash and setup.signatures.certifies(
+                proof, Phase.COMMIT
+            )
+            return Fate.TAKEN if is_final else Fate.FORGED
+        if proof is None or header.height != current.height + 1:
+            return Fate.FUTURE
+        if not setup.is_seal_of(proof, header):
+            return Fate.FOREIGN
+        if self._sync.has_early((header.block_hash,)):
+            return Fate.DUPLICATE
+        if not self._sync.has_room_for_seals:
+            return Fate.FUTURE
+        return Fate.TAKEN if setup.signatures.holds(proof) else Fate.FORGED
 
     def _on_past(self, sender: bytes, message: ConsensusMessage, now_ms: int) -> Fate:
         if isinstance(message, WantChain):
@@ -170,7 +218,7 @@ class Core:
                 elif vote.round <= 1:
                     fate = self._keep_early((index, vote.round, vote.phase), sender, message, vote)
             case Proposal(block=block, seal=Vote() as seal) if is_next:
-                if not self._setup.is_seal_of(seal, block):
+                if not self._setup.is_seal_of(seal, block.header):
                     fate = Fate.FOREIGN
                 else:
                     fate = self._keep_early((seal.block_hash,), sender, message, seal)

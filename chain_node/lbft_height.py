@@ -5,7 +5,7 @@ here, and gathers the duties that follow.  Public methods are events; each leave
 The protocol itself, what follows from what is genuine, is in lbft_rounds.py.
 """
 
-from chain_node.block import Block, Phase
+from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_rounds import ROUNDS_KEPT, Rounds
 from chain_node.lbft_states import Cause, Fate
@@ -84,6 +84,27 @@ class HeightCore(Rounds):
         if candidate and candidate.is_licit is None:
             self._judged(candidate, is_licit)
 
+    def glance(self, header: Header, proof: Vote | Certificate | None) -> Fate:
+        """What a block of this height is worth, by its seal or C-certificate, before the rest of it is read.
+
+        TAKEN: read it.
+        """
+        block_hash = header.block_hash
+        if isinstance(proof, Certificate):
+            if proof.block_hash != block_hash or not self._signatures.certifies(proof, Phase.COMMIT):
+                return Fate.FORGED
+            return Fate.DUPLICATE if block_hash in self._blocks else Fate.TAKEN
+        if block_hash in self._blocks:
+            return Fate.DUPLICATE
+        is_vouched = self._is_vouched(block_hash)
+        if proof is None:
+            return Fate.TAKEN if is_vouched else Fate.UNASKED
+        if not self._setup.is_seal_of(proof, header):
+            return Fate.FOREIGN
+        if not self._signatures.holds(proof):
+            return Fate.FORGED
+        return Fate.EQUIVOCATION if self._blocks.is_full and not is_vouched else Fate.TAKEN
+
     # Messages
 
     def _on_ballot(self, sender: bytes, ballot: Ballot) -> Fate:
@@ -140,21 +161,14 @@ class HeightCore(Rounds):
     def _on_proposal(self, sender: bytes, proposal: Proposal) -> Fate:
         block, seal = proposal.block, proposal.seal
         header = block.header
-        if header.block_hash in self._blocks:
-            return Fate.DUPLICATE
-        is_vouched = self._is_vouched(header.block_hash)
-        if seal is None and not is_vouched:
-            return Fate.UNASKED
-        if seal is not None:
-            if not self._setup.is_seal_of(seal, block):
-                return Fate.FOREIGN
-            if not self._signatures.holds(seal):
-                return Fate.FORGED
-            if other := self._blocks.sealed():
-                self._accuse(other, seal)
-                self._on_second_proposal()
-                if not is_vouched and self._blocks.is_full:
-                    return Fate.EQUIVOCATION
+        fate = self.glance(header, seal)
+        if fate not in (Fate.TAKEN, Fate.EQUIVOCATION):
+            return fate
+        if seal and (other := self._blocks.sealed()):
+            self._accuse(other, seal)
+            self._on_second_proposal()
+        if fate == Fate.EQUIVOCATION:
+            return fate
         candidate = self._blocks.add(block, seal)
         if self._final and self._final.block_hash == header.block_hash:
             self._decide(self._final, Cause.VALIDATE)

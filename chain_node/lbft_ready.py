@@ -5,7 +5,7 @@ Runs on CPython; pure.
 
 from dataclasses import dataclass
 
-from chain_node.block import Block, Certificate, Phase, Vote
+from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.messages import ConsensusMessage
 from chain_node.schedule import Schedule
@@ -23,9 +23,8 @@ class Setup:
     resend_ms: int
     """After how long what may have been lost is sent, or asked for, again."""
 
-    def is_seal_of(self, seal: Vote, block: Block) -> bool:
+    def is_seal_of(self, seal: Vote, header: Header) -> bool:
         """Whether this is the scheduled proposer's word for this block, if its signature holds."""
-        header = block.header
         return (
             (seal.phase, seal.round, seal.height) == (Phase.PROPOSE, 0, header.height)
             and seal.block_hash == header.block_hash

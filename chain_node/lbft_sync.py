@@ -10,6 +10,8 @@ from chain_node.messages import CHAIN_COUNT_MAX, ConsensusMessage, Validate, Wan
 
 PEERS_MAX = 1_024
 """Peers whose heights are remembered."""
+SEALS_MAX = 2
+"""Sealed blocks for the next height that are kept: two already prove a cheat."""
 EARLY_MAX = 2_048
 """Messages for the next height that are kept."""
 
@@ -68,13 +70,18 @@ class Sync:
         self._asked_of, self._asked_to = peer, height + count - 1
         return [(peer, WantChain(height, count))]
 
+    def fate_of_final(self, sender: bytes, height: int, ours: int) -> Fate:
+        """What a final block beyond the next one is worth: EARLY when it was asked for and is not here."""
+        if sender != self._asked_of or not ours < height <= self._asked_to:
+            return Fate.FUTURE
+        kept = self._final.get(height)
+        return Fate.DUPLICATE if kept and kept[0] == sender else Fate.EARLY
+
     def keep_validate(self, sender: bytes, message: Validate, ours: int) -> Fate:
         """A final block beyond the next one: kept if it was asked for."""
-        if sender != self._asked_of or not ours < message.height <= self._asked_to:
-            return Fate.FUTURE
-        kept = self._final.get(message.height)
-        if kept and kept[0] == sender:
-            return Fate.DUPLICATE
+        fate = self.fate_of_final(sender, message.height, ours)
+        if fate != Fate.EARLY:
+            return fate
         # Nothing of it is verified yet: who was asked before, and may have lied, must not stand in the way.
         self._final[message.height] = (sender, message)
         return Fate.EARLY
@@ -83,10 +90,14 @@ class Sync:
         """Whether a message of this place is kept for the next height."""
         return place in self._early
 
+    @property
+    def has_room_for_seals(self) -> bool:
+        """Whether one more sealed block of the next height is kept."""
+        return sum(len(place) == 1 for place in self._early) < SEALS_MAX
+
     def keep_early(self, place: tuple[object, ...], sender: bytes, message: ConsensusMessage) -> Fate:
         """Keep a message for the next height, the only one of its place."""
-        is_seal = len(place) == 1
-        if len(self._early) >= EARLY_MAX or (is_seal and sum(len(key) == 1 for key in self._early) >= 2):
+        if len(self._early) >= EARLY_MAX or (len(place) == 1 and not self.has_room_for_seals):
             return Fate.FUTURE
         self._early[place] = (sender, message)
         return Fate.EARLY

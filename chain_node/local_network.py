@@ -4,6 +4,8 @@ Runs on CPython.  Messages are handed over as they are, so that nothing is encod
 when its turn comes.  What is sent to a node that is not there is lost, as it is on any network.
 """
 
+from chain_node.lbft_states import Fate
+from chain_node.ledger import Head
 from chain_node.messages import Message
 from chain_node.node import Node
 
@@ -28,3 +30,9 @@ class LocalNetwork:
         for public, node in self._nodes.items():
             if public != sender and receiver in (None, public):
                 node.deliver(sender, message)
+
+    def judged(self, sender: bytes, message: Message, fate: Fate) -> None:
+        """All nodes of one process are honest."""
+
+    def advanced(self, head: Head) -> None:
+        """Everybody is connected with everybody, and hears it from the validators."""

@@ -11,10 +11,11 @@ Runs on CPython; pure.  A message is a CBOR list that begins with its kind:
 
 Blocks, votes and certificates stand in it as the byte strings that block.py defines.  Reading checks
 form and bounds, and the signatures of a block's transactions; votes, seals and certificates are
-verified by who uses them, which lets a copy of a known one cost nothing.
+verified by who uses them, which lets a copy of a known one cost nothing.  A block may have thousands of
+transactions, so `decode_wanted` shows header, seal and certificate before it looks at any of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,8 @@ from chain_node.block import (
     VOTE_SIZE_MAX,
     Block,
     Certificate,
+    Header,
+    Known,
     Phase,
     Vote,
 )
@@ -37,6 +40,8 @@ CHAIN_COUNT_MAX = 16
 """Final blocks that one WantChain asks for."""
 RELAY_COUNT_MAX = 1_024
 """Transactions in one Relay."""
+MESSAGE_ITEMS_MAX = RELAY_COUNT_MAX + 8
+"""CBOR values in a message."""
 BALLOT_PHASES = (Phase.PREPARE, Phase.COMMIT, Phase.ROUND, Phase.COORDINATE)
 
 
@@ -148,29 +153,46 @@ def encode(message: Message) -> bytes:
     return cbor.encode([message.KIND, *message.parts()])
 
 
-def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Message:
+Glance = Callable[[Header, Vote | Certificate | None], bool]
+"""(header, seal or certificate of the block) -> whether the block is worth reading."""
+
+
+def decode(data: bytes, known: Known | None = None) -> Message:
     """The message that `data` is.
 
-    known: transactions by hash whose signatures were checked before.  Raises WireError.
+    known: transactions whose signatures were checked before.  Raises WireError.
+    """
+    message = decode_wanted(data, known, lambda header, proof: True)
+    assert message, "everything is wanted"  # noqa: S101 - see the line above
+    return message
+
+
+def decode_wanted(data: bytes, known: Known | None, glance: Glance) -> Message | None:
+    """The message that `data` is; a block that is not wanted is not read, and a mere Proposal of it is None.
+
+    A Validate is then only its certificate.  Raises WireError.
     """
     what = "message"
-    value = read(data, what, MESSAGE_SIZE_MAX)
+    value = read(data, what, MESSAGE_SIZE_MAX, items_max=MESSAGE_ITEMS_MAX)
     if not isinstance(value, list) or len(value) != 3:
         raise WireError(what, "it is not a list of a kind and two parts")
     kind, first, second = value
     if kind == Proposal.KIND:
-        return Proposal(
-            Block.decode(_blob(first, "the block", BLOCK_SIZE_MAX), known),
-            None if second is None else Vote.read(_blob(second, "the seal", VOTE_SIZE_MAX)),
-        )
+        body = _blob(first, "the block", BLOCK_SIZE_MAX)
+        seal = None if second is None else Vote.read(_blob(second, "the seal", VOTE_SIZE_MAX))
+        return Proposal(Block.decode(body, known), seal) if glance(Block.header_of(body), seal) else None
     if kind == Ballot.KIND:
         vote = Vote.read(_blob(first, "the vote", VOTE_SIZE_MAX))
         if vote.phase not in BALLOT_PHASES:
             raise WireError(what, "a seal stands where a vote must")
         return Ballot(vote, None if second is None else _certificate(second))
     if kind == Validate.KIND:
-        block = None if second is None else Block.decode(_blob(second, "the block", BLOCK_SIZE_MAX), known)
-        return Validate(_certificate(first), block)
+        certificate = _certificate(first)
+        if second is None:
+            return Validate(certificate)
+        body = _blob(second, "the block", BLOCK_SIZE_MAX)
+        is_wanted = glance(Block.header_of(body), certificate)
+        return Validate(certificate, Block.decode(body, known) if is_wanted else None)
     if kind == WantBlock.KIND:
         return WantBlock(
             check_integer(first, what, "height", 1), check_blob(second, what, "the block hash", HASH_SIZE)
@@ -181,18 +203,19 @@ def decode(data: bytes, known: Mapping[bytes, Transaction] | None = None) -> Mes
             check_integer(second, what, "count", 1, CHAIN_COUNT_MAX),
         )
     if kind == Relay.KIND and second is None:
-        return Relay(_transactions(first, known or {}))
+        return Relay(_transactions(first, known))
     raise WireError(what, f"its kind is none of 1 to {Relay.KIND}")
 
 
-def _transactions(value: object, known: Mapping[bytes, Transaction]) -> tuple[Transaction, ...]:
+def _transactions(value: object, known: Known | None) -> tuple[Transaction, ...]:
     if not isinstance(value, list) or not 1 <= len(value) <= RELAY_COUNT_MAX:
         raise WireError("message", f"it does not carry 1 to {RELAY_COUNT_MAX} transactions")
     transactions = []
     for item in value:
         data = _blob(item, "a transaction", TX_SIZE_LIMIT)
         try:
-            transactions.append(known.get(transaction_hash(data)) or Transaction.decode(data))
+            transaction = (known and known.get(transaction_hash(data))) or Transaction.decode(data)
+            transactions.append(transaction)
         except Refused as error:
             raise WireError("message", f"a transaction in it is refused: {error}") from None
     return tuple(transactions)

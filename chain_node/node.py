@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from chain_node.block import Certificate, Header, Vote
 from chain_node.genesis import Genesis
+from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.mempool import Pool
 from chain_node.messages import Message
@@ -43,12 +45,24 @@ class Network(Protocol):
     def send(self, sender: bytes, receiver: bytes | None, message: Message) -> None:
         """From one node to another, by their keys; None: to all others.  Does not wait, and never raises."""
 
+    def judged(self, sender: bytes, message: Message, fate: Fate) -> None:
+        """What became of a message that `sender` has brought.  Does not wait, and never raises."""
+
+    def advanced(self, head: Head) -> None:
+        """Blocks are final now up to this one.  Does not wait, and never raises."""
+
 
 class Alone:
     """The network of a node that has no peers."""
 
     def send(self, sender: bytes, receiver: bytes | None, message: Message) -> None:
         """There is nobody."""
+
+    def judged(self, sender: bytes, message: Message, fate: Fate) -> None:
+        """Nobody sends anything."""
+
+    def advanced(self, head: Head) -> None:
+        """Nobody is to be told."""
 
 
 class Node:
@@ -76,8 +90,10 @@ class Node:
         self._steady_ms = steady_ms
         with storage.errors():
             self.replica = Replica(storage, storage.genesis, key, pool=pool)
+        self.replica.judged = self._network.judged
         self._is_started = False
-        self._inbox: deque[tuple[bytes, Message]] = deque(maxlen=INBOX_MAX)
+        self._inbox: deque[tuple[bytes, Message | int]] = deque(maxlen=INBOX_MAX)
+        """(peer, what it sent or on which height it works)."""
         self._wake = asyncio.Event()
         self._advanced = asyncio.Condition()
 
@@ -128,6 +144,19 @@ class Node:
         self._inbox.append((sender, message))
         self._wake.set()
 
+    def hear(self, sender: bytes, height: int) -> None:
+        """A peer works on this height, whatever it said; looked at when the node's turn comes."""
+        if height > self.head.height + 1:
+            self._inbox.append((sender, height))
+            self._wake.set()
+
+    def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
+        """What a peer's block is worth, by its seal or C-certificate; TAKEN: read it, and `deliver` it.
+
+        Only of a node that runs.
+        """
+        return self.replica.glance(sender, header, proof)
+
     async def run(self) -> None:
         """Take part until cancelled.  Raises StorageError when the file cannot be used any more."""
         while True:
@@ -154,11 +183,16 @@ class Node:
         with self.storage.errors():
             for _ in range(len(self._inbox)):
                 sender, message = self._inbox.popleft()
-                self._send(self.replica.receive(sender, message, self._steady_ms(), self._clock_ms()))
+                now_ms, wall_ms = self._steady_ms(), self._clock_ms()
+                if isinstance(message, int):
+                    self._send(self.replica.hear(sender, message, now_ms, wall_ms))
+                else:
+                    self._send(self.replica.receive(sender, message, now_ms, wall_ms))
             deadline_ms = self.replica.deadline_ms
             if deadline_ms is not None and deadline_ms <= self._steady_ms():
                 self._send(self.replica.tick(self._steady_ms(), self._clock_ms()))
         if self.head.height > height:
+            self._network.advanced(self.head)
             async with self._advanced:
                 self._advanced.notify_all()
 

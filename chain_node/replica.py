@@ -21,12 +21,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chain_node import ledger
-from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate
+from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Vote
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
 from chain_node.lbft import Core
 from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
+from chain_node.lbft_states import Fate
 from chain_node.ledger import Execution, Head, Place
 from chain_node.mempool import Pool
 from chain_node.messages import Message, Relay, Validate
@@ -108,6 +109,8 @@ class Replica:
         self.pool = Pool() if pool is None else pool
         self.trouble = ""
         """Why this node takes part in nothing at present, for people; empty when all is well."""
+        self.judged: Callable[[bytes, Message, Fate], None] = lambda sender, message, fate: None
+        """Is told what became of each message that came."""
         self.evidence: list[Equivocation] = []
         """Who was caught signing two things, since the start."""
         self._key = key
@@ -166,11 +169,25 @@ class Replica:
         """A message from node `sender`, who is who it says."""
         self._now_ms, self._wall_ms = now_ms, wall_ms
         if isinstance(message, Relay):
-            for transaction in message.transactions:
-                self._take_in(transaction)
+            taken = [transaction for transaction in message.transactions if self._take_in(transaction)]
+            self.judged(sender, message, Fate.TAKEN if taken else Fate.DUPLICATE)
         elif not self._retry_at_ms:
             self._guard(lambda: self._core.step(sender, message, now_ms))
         return self._taken()
+
+    def hear(self, sender: bytes, height: int, now_ms: int, wall_ms: int) -> Sends:
+        """Node `sender` works on this height, whatever it said."""
+        self._now_ms, self._wall_ms = now_ms, wall_ms
+        if not self._retry_at_ms:
+            self._guard(lambda: self._core.hear(sender, height, now_ms))
+        return self._taken()
+
+    def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
+        """What a block is worth, by its seal or C-certificate, before its transactions are read.
+
+        TAKEN: read it, and let it come by `receive`.
+        """
+        return Fate.UNASKED if self._retry_at_ms else self._core.glance(sender, header, proof)
 
     def tick(self, now_ms: int, wall_ms: int) -> Sends:
         """The clocks show this."""
@@ -349,8 +366,8 @@ class Replica:
     # Small things
 
     def _take_in(self, transaction: Transaction) -> bool:
-        """Into the pool, if it can still enter a block; whether it waits there."""
-        if self.store.find_transaction(transaction.tx_hash):
+        """Into the pool, if it can still enter a block; whether it is new there."""
+        if self.pool.get(transaction.tx_hash) or self.store.find_transaction(transaction.tx_hash):
             return False
         try:
             self.pool.add(transaction, self._state, self._next_place())
@@ -375,7 +392,10 @@ class Replica:
         return max(block.header.time_ms - latest_ms, 0)
 
     def _new_core(self) -> Core:
-        return self._make_core(self._signatures, self._schedule, self.genesis.timeout_ms)
+        core = self._make_core(self._signatures, self._schedule, self.genesis.timeout_ms)
+        # Late, for who listens comes later than the core.
+        core.judged = lambda sender, message, fate: self.judged(sender, message, fate)
+        return core
 
     def _head_state(self) -> State:
         return State(self.store.entries(self.store.head.state_root))

@@ -54,7 +54,7 @@ def test_a_seal_is_the_scheduled_proposers_word_for_this_very_block() -> None:
     proposal = committee.sealed("p")
     block, seal = proposal.block, proposal.seal
     assert seal
-    assert setup.is_seal_of(seal, block)
+    assert setup.is_seal_of(seal, block.header)
     for wrong in (
         replace(seal, phase=Phase.PREPARE),
         replace(seal, round=1),
@@ -63,6 +63,6 @@ def test_a_seal_is_the_scheduled_proposers_word_for_this_very_block() -> None:
         replace(seal, chain_id=bytes(32)),
         replace(seal, voter=committee["v0"].key.public),
     ):
-        assert not setup.is_seal_of(wrong, block)
+        assert not setup.is_seal_of(wrong, block.header)
     foreign = replace(block, header=replace(block.header, chain_id=bytes(32)))
-    assert not setup.is_seal_of(replace(seal, block_hash=foreign.header.block_hash), foreign)
+    assert not setup.is_seal_of(replace(seal, block_hash=foreign.header.block_hash), foreign.header)
