@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME
 # A pip.conf may name any index: what it gives must have a hash of the lock. It may not send packages elsewhere.
 PIP_INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-user
 # A checkout is set up with every kind of source, so that none asks for a package at first use.
-RUNTIME_EXTRAS := ble dbc mqtt serial
+RUNTIME_EXTRAS := ble dbc mqtt node serial
 UV_VERSION := 0.13.9
 FOREIGN_TESTS := tests/gateway/test_mqtt_foreign.py tests/gateway/sensors/test_ble_on_bluez.py \
 	tests/gateway/sensors/test_obd_foreign.py
