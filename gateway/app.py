@@ -320,7 +320,8 @@ class GatewayApp:
 
     def _tell_losses(self) -> None:
         """What the outbox had to drop becomes a gap record in its stream."""
-        for stream in self.streams:
+        # A copy: streams come and go in another thread.
+        for stream in list(self.streams):
             tap = stream.pipeline.tap
             if isinstance(tap, StreamTap):
                 for gap in tap.new_losses():
@@ -330,7 +331,7 @@ class GatewayApp:
     # ------------------------------------------------------------- from afar
 
     def status(self) -> dict[str, Any]:
-        """What is taken in, sealed, anchored and sent."""
+        """What is taken in, sealed, anchored and sent: in the spool's thread."""
         counts = self.spool.counts()
         return {
             "streams": {
@@ -341,7 +342,7 @@ class GatewayApp:
                     "dropped": stream.source.stats.dropped,
                     "damaged": stream.source.stats.damaged,
                 }
-                for stream in self.streams
+                for stream in list(self.streams)
             },
             "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
             "anchored_uploads": self.uploader.anchored_count,

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from chain_node.wire import ChainError
 from gateway.anchor import Anchorer
 from gateway.config import GatewayConfig, StreamConfig
+from gateway.crypto.errors import CryptoError
 from gateway.crypto.key_file import GatewayKey
-from gateway.disk import Disk, DiskError
-from gateway.errors import AnchorError, GatewayError, SpoolError
+from gateway.disk import Disk
+from gateway.errors import AnchorError, SpoolError
 from gateway.ingest import Ingest, StreamRuntime
 from gateway.pipeline import StreamPipeline
 from gateway.reload import Changes, ReloadRefused, changes
@@ -200,7 +201,8 @@ class LiveReload:
             for new in plan.changed:
                 await self._change(app.stream(new.name), new, config)
             await self._change_uplink(plan)
-        except (GatewayError, SourceError, DiskError):
+        except Exception:
+            # Whatever it was: half a reload would be worse.
             self._service, self._prepared = app.uplink, None
             for new in plan.changed:
                 stream = app.stream(new.name)
@@ -275,7 +277,12 @@ class LiveReload:
         def tap_of(name: str, kind: str, stream_id: bytes) -> StreamTap | None:
             return None if service is None else service.tap(name, kind, stream_id, wanted)
 
-        return app.open_pipeline(new, kind, tap_of, is_running=True)
+        try:
+            return app.open_pipeline(new, kind, tap_of, is_running=True)
+        except CryptoError as error:
+            raise SpoolError(
+                f"stream {new.name}: what the store has of it cannot be read: {error}"
+            ) from error
 
     async def _replace_source(self, stream: StreamRuntime, new: StreamConfig, config: GatewayConfig) -> None:
         """What the old one had is taken in first; what passes by in between is a gap."""

@@ -75,7 +75,7 @@ class Gateway(Protocol):
     config: GatewayConfig
 
     def status(self) -> dict[str, Any]:
-        """What is taken in, sealed, anchored and sent."""
+        """What is taken in, sealed, anchored and sent: in the spool's thread."""
 
     async def reload(self, config: GatewayConfig) -> str:
         """Goes on with `config`: what has changed, in words.
@@ -224,7 +224,7 @@ class Remote:
             if command.word == PING:
                 return Outcome(DONE, "here", {"now_ns": self._clock.now_ns(), "host": platform.node()})
             if command.word == STATUS:
-                return Outcome(DONE, "", self._gateway.status())
+                return Outcome(DONE, "", await self._threads.in_spool_thread(self._gateway.status))
             if command.word == GET_CONFIG:
                 text = self._config_text()
                 return Outcome(DONE, "", {"config": text.decode(), "sha256": sha256(text).hex()})
