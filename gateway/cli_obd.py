@@ -20,7 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.cli_obd_show import about, plain, show_codes, show_readiness, shown, value_json, value_line
+from gateway.cli_obd_show import (
+    about,
+    plain,
+    show_codes,
+    show_performance,
+    show_readiness,
+    shown,
+    value_json,
+    value_line,
+)
 from gateway.cli_output import EXIT_FAILED, EXIT_OK, Output, UsageError, moment_text
 from gateway.sensors.obd_links import Link, open_link
 from gateway.sensors.obd_source import ObdSource
@@ -35,6 +44,7 @@ from obd.discovery import (
     hold,
     read_dtcs,
     read_freeze_frame,
+    read_performance,
     read_pid,
     read_readiness,
     read_table_value,
@@ -82,7 +92,7 @@ def add(subcommands: _SubParsersAction[ArgumentParser]) -> None:
         "--freeze", action="store_true", help="also the freeze frame: values when a code was set"
     )
     codes.add_argument(
-        "--tests", action="store_true", help="also the results of the car's own tests (service 06)"
+        "--tests", action="store_true", help="also the car's own tests (service 06), and how often they ran"
     )
     clear = _command(kinds, "clear", "clear trouble codes and what was learnt with them", run_clear)
     clear.add_argument("--yes", action="store_true", help="do not ask")
@@ -321,6 +331,8 @@ def run_dtc(args: Namespace) -> int:
                         f"{f'{shown(one.value)} {one.unit}'.rstrip()}, allowed "
                         f"{shown(one.low)} to {shown(one.high)}",
                     )
+            for ecu, performance in hold(read_performance(), link.ask).items():
+                show_performance(output, ecu, performance)
     return EXIT_OK
 
 

@@ -9,6 +9,7 @@ from gateway.cli_output import Output
 from gateway.sensors.obd_links import Link
 from obd.discovery import Car, Reading, TroubleCodes
 from obd.dtc_texts import text_of
+from obd.performance import Performance
 from obd.pids import Field, Value
 from obd.query import ecu_name
 from obd.readiness import Readiness
@@ -123,3 +124,16 @@ def show_readiness(output: Output, ecu: int, state: Readiness) -> None:
         f"{ecu_name(ecu)}: {lamp}, {state.dtc_count} code{'' if state.dtc_count == 1 else 's'}; monitors "
         + (f"not complete: {', '.join(waiting)}" if waiting else "all complete"),
     )
+
+
+def show_performance(output: Output, ecu: int, performance: Performance) -> None:
+    """How often each monitor of an ECU has run."""
+    output.line(
+        f"\nmonitors of {ecu_name(ecu)}, in {performance.ignition_count} starts of the engine and "
+        f"{performance.condition_count} drives under the standard's conditions:"
+    )
+    for name, run_count, chance_count in performance.monitors:
+        output.value(
+            {"ecu": ecu_name(ecu), "monitor": name, "run_count": run_count, "chance_count": chance_count},
+            f"{name:<26} ran {run_count} times of {chance_count}",
+        )

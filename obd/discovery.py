@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from obd import services
 from obd.dtc import parse_dtcs
 from obd.errors import NegativeResponse, NoAnswer, ResponseError
+from obd.performance import COMPRESSION, SPARK, Performance, parse_performance
 from obd.pids import SUPPORT_PIDS, Value, decode, decoders, size_of, split, supported
 from obd.query import (
     ANSWERED,
@@ -319,6 +320,20 @@ def read_vehicle() -> Conversation[Vehicle]:
                 vehicle.names[answer.ecu] = " ".join(texts[0].split())
     vehicle.vin = next(iter(vehicle.vins.values()), "")
     return vehicle
+
+
+def read_performance() -> Conversation[dict[int, Performance]]:
+    """How often each monitor has run, by ECU."""
+    found: dict[int, Performance] = {}
+    for info_type in (SPARK, COMPRESSION):
+        answers = yield from ask(query(services.request_info(info_type)))
+        for answer in answers:
+            try:
+                body = services.payload(answer.data, services.VEHICLE_INFO)
+                found[answer.ecu] = parse_performance(info_type, body[2:])
+            except ResponseError:
+                continue
+    return found
 
 
 def read_test_results() -> Conversation[dict[int, list[TestResult]]]:

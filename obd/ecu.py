@@ -12,10 +12,34 @@ from dataclasses import dataclass, field
 
 from obd import services, trip
 from obd.dtc import dtc_number
+from obd.performance import SPARK
 from obd.trip import Moment
 
 VIN = "1M8GDM9AXKP042788"
 """A much-printed example with a correct check digit."""
+PERFORMANCE_COUNTS = (
+    1204,
+    2310,
+    981,
+    1190,
+    0,
+    0,
+    1012,
+    1204,
+    0,
+    0,
+    640,
+    1204,
+    0,
+    0,
+    402,
+    1100,
+    1003,
+    1204,
+    0,
+    0,
+)
+"""Of InfoType 08: conditions, ignitions, then runs and chances of each monitor."""
 ODOMETER_START_M = 48_213_700
 
 
@@ -246,6 +270,7 @@ class SimulatedCar:
             services.CALIBRATION_ID: [name.encode().ljust(16, b"\x00") for name, _ in ecu.calibrations],
             services.VERIFICATION_NUMBER: [number.to_bytes(4, "big") for _, number in ecu.calibrations],
             services.ECU_NAME: [ecu.name.encode().ljust(20, b"\x00")],
+            SPARK: [] if ecu.number else [count.to_bytes(2, "big") for count in PERFORMANCE_COUNTS],
         }
         there = {number for number, found in items.items() if found}
         if body[0] == 0:

@@ -8,6 +8,7 @@ from obd import services, vin
 from obd.dtc import dtc_number, dtc_text, is_generic, parse_dtcs
 from obd.dtc_texts import text_of, texts
 from obd.errors import NegativeResponse, ObdError, RequestError, ResponseError
+from obd.performance import parse_performance
 from obd.query import Answer, Target, belongs_to, ecu_name, outcome_of, target_of
 from obd.readiness import parse_readiness
 from obd.test_results import UNITS, monitor_name, parse_test_results
@@ -276,6 +277,24 @@ def test_names_of_monitors_count_banks_and_sensors() -> None:
     assert all(scale > 0 for scale, _, _ in UNITS.values())
 
 
+# In-use performance
+
+
+def test_monitors_say_how_often_they_ran_and_could_have() -> None:
+    counts = range(1, 21)
+    data = b"".join(count.to_bytes(2, "big") for count in counts)
+    spark = parse_performance(0x08, data)
+    assert (spark.condition_count, spark.ignition_count) == (1, 2)
+    assert spark.monitors[0] == ("catalyst_1", 3, 4)
+    assert spark.monitors[-1] == ("secondary_oxygen_sensor_2", 19, 20)
+    # Cars before 2010 end with the evaporative system.
+    assert parse_performance(0x08, data[:32]).monitors[-1] == ("evaporative_system", 15, 16)
+    assert parse_performance(0x0B, data[:36]).monitors[-1] == ("fuel_system", 17, 18)
+    for info_type, wrong in ((0x08, b""), (0x08, data[:6]), (0x02, data)):
+        with pytest.raises(ResponseError):
+            parse_performance(info_type, wrong)
+
+
 # Anything
 
 
@@ -289,6 +308,7 @@ def test_any_bytes_are_taken_apart_or_refused(data: bytes) -> None:
         services.parse_info,
         services.parse_freeze_frame,
         services.parse_identifier,
+        lambda data: parse_performance(0x0B, data),
         lambda data: services.payload(data, 1),
     ):
         try:

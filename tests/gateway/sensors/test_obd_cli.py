@@ -99,6 +99,8 @@ def test_codes_are_read_cleared_and_gone(cpc: Typed, car: PluggedCar) -> None:
     assert "7E8: MIL is ON, 3 codes; monitors not complete: evaporative_system" in text
     assert "0202    7E8      freeze_dtc                 P0301" in text
     assert "FAILED  misfire, cylinder 1, test 0C: 31 counts, allowed 0 to 20" in text
+    assert "monitors of 7E8, in 2310 starts of the engine and 1204 drives" in text
+    assert "catalyst_1                 ran 981 times of 1190" in text
 
     with pytest.raises(UsageError, match="add --yes"):
         cpc("clear", car.path)
