@@ -3,11 +3,14 @@
 Runs on CPython.  Keys are CBOR lists that begin with the kind of the entry, so no two kinds can meet:
 
     ["account", public key]             1 balance_ucpc   2 nonce   3 quota_day   4 quota_used
+                                        5 locked_ucpc (left out when nothing is)
     ["anchor", owner, stream, upload]   1 chunk_count   2 cipher_root   3 plain_root   4 manifest_hash
                                         5 tx hash   6 height
     ["stream", owner, stream]           1 last upload
     ["conduct", public key]             1 impeached_count   2 equivocation_count   3 last height
     ["equivocation", voter, height]     1 round   2 phase   3 tx hash   4 height
+
+and those of names (did_ledger.py), escrows (escrow.py) and mandates (mandate.py), described there.
 
 The owner is the public key that signed the anchors.  Stream ids follow from what is public; whoever else
 anchors under one has a stream of its own there, and takes nothing from the owner's.  A light client reads
@@ -16,11 +19,10 @@ entries with a proof against a header's `state_root`.
 
 from dataclasses import dataclass
 
+from chain_node.book import ENTRY_SIZE_MAX
 from chain_node.fields import Fields, read
 from chain_node.transaction import SUPPLY_UCPC, Anchor
 from puf import cbor
-
-ENTRY_SIZE_MAX = 1024
 
 
 def account_key(public: bytes) -> bytes:
@@ -59,10 +61,15 @@ class Account:
     """The UTC day (Unix time / 86,400 s) of its last free transaction."""
     quota_used: int = 0
     """How many free transactions it had on that day."""
+    locked_ucpc: int = 0
+    """What it has put aside in open escrows, beside the balance."""
 
     def encode(self) -> bytes:
         """The entry's bytes."""
-        return cbor.encode({1: self.balance_ucpc, 2: self.nonce, 3: self.quota_day, 4: self.quota_used})
+        fields = {1: self.balance_ucpc, 2: self.nonce, 3: self.quota_day, 4: self.quota_used}
+        if self.locked_ucpc:
+            fields[5] = self.locked_ucpc
+        return cbor.encode(fields)
 
     @classmethod
     def decode(cls, data: bytes) -> "Account":
@@ -73,6 +80,7 @@ class Account:
             nonce=fields.integer(2, "nonce"),
             quota_day=fields.integer(3, "quota_day"),
             quota_used=fields.integer(4, "quota_used"),
+            locked_ucpc=fields.integer(5, "locked_ucpc", 1, SUPPLY_UCPC) if fields.has(5) else 0,
         )
         fields.done()
         return account
@@ -209,6 +217,3 @@ class EquivocationEntry:
         )
         fields.done()
         return entry
-
-
-Entry = Account | AnchorEntry | StreamEntry | Conduct | EquivocationEntry

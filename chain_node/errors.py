@@ -20,6 +20,7 @@ Runs on CPython.
       +- LocalError               we asked for something impossible, or our own machine fails us
            +- DoubleVote          a second vote in one height, round and phase
            +- StorageError        +- StorageFull  +- StorageDamaged  +- WrongChainStored
+           +- BooksWrong          a state in which money is missing, or too much
            +- DevNodeError        +- DataDirInUse  +- DataDirDamaged
            +- PortInUse           another program listens there
 """
@@ -168,6 +169,10 @@ class StorageDamaged(StorageError):
 
 class WrongChainStored(StorageError):
     """The file holds another chain than the one asked for."""
+
+
+class BooksWrong(LocalError):
+    """The money of a state is not the supply: stop this node and report it, the program has a fault."""
 
 
 class DevNodeError(LocalError):

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chain_node.block import Header
+from chain_node.did_ledger import DidEntry, DidVersion, did_key, did_version_key
 from chain_node.entry import (
     Account,
     AnchorEntry,
@@ -27,11 +28,14 @@ from chain_node.entry import (
     stream_key,
 )
 from chain_node.errors import CertificateError, EvidenceError, ForkFound, HeaderError, WireError
+from chain_node.escrow import EscrowEntry, escrow_key
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.fields import Fields, read
 from chain_node.genesis import Genesis
+from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.transaction import Receipt, transaction_hash
 from puf import cbor, merkle_tree
+from puf.did_document import Document
 from puf.errors import ProofError
 from puf.merkle_map import verify as verify_map
 
@@ -191,6 +195,52 @@ class LightClient:
         """What this proposer or validator did against the rules until that block."""
         data = self.confirm_state(conduct_key(public), evidence)
         return Conduct() if data is None else Conduct.decode(data)
+
+    def confirm_did(self, name: bytes, evidence: StateEvidence) -> DidEntry | None:
+        """The did:cpc of this hash after that block; None if it proves to be registered nowhere."""
+        data = self.confirm_state(did_key(name), evidence)
+        return None if data is None else DidEntry.decode(data)
+
+    def confirm_did_version(self, name: bytes, version: int, evidence: StateEvidence) -> DidVersion | None:
+        """A document that the name had until another took its place; None if it proves to be none of them."""
+        data = self.confirm_state(did_version_key(name, version), evidence)
+        return None if data is None else DidVersion.decode(data)
+
+    def confirm_did_at(
+        self, name: bytes, height: int, version: int | None, evidence: StateEvidence
+    ) -> Document | None:
+        """The document whose keys count for what stands in block `height`; None if it proves that none do.
+
+        version: that of the evidence; None, when it shows the present entry.  Raises EvidenceError, also when
+        the evidence does not decide the question.
+        """
+        if evidence.link.header.height < height:
+            raise EvidenceError(
+                f"block {evidence.link.header.height} cannot say which keys count in block {height}"
+            )
+        if version is None:
+            entry = self.confirm_did(name, evidence)
+            if entry is None or (height < entry.since_height and entry.version == 1):
+                return None
+            if height >= entry.since_height:
+                return None if entry.is_deactivated else entry.document
+        else:
+            past = self.confirm_did_version(name, version, evidence)
+            if past and past.is_valid_at(height):
+                return past.document
+            if past and version == 1 and height < past.since_height:
+                return None
+        raise EvidenceError(f"it does not show the version of the name that counts in block {height}")
+
+    def confirm_escrow(self, payer: bytes, ident: bytes, evidence: StateEvidence) -> EscrowEntry | None:
+        """The payer's escrow of this id after that block; None if it proves to have opened none."""
+        data = self.confirm_state(escrow_key(payer, ident), evidence)
+        return None if data is None else EscrowEntry.decode(data)
+
+    def confirm_mandate(self, payer: bytes, operator: bytes, evidence: StateEvidence) -> MandateEntry | None:
+        """What the operator may spend of the payer's; None if it proves to have been granted nothing ever."""
+        data = self.confirm_state(mandate_key(payer, operator), evidence)
+        return None if data is None else MandateEntry.decode(data)
 
 
 def verify_transaction(transaction: bytes, header: Header, proof: InclusionProof) -> None:

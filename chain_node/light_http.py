@@ -19,14 +19,18 @@ from types import TracebackType
 
 import aiohttp
 
+from chain_node.entry import conduct_key
 from chain_node.errors import NodeBusy, NodeLied, NodeRefused, NodeUnavailable, Refused, WireError
+from chain_node.escrow import escrow_key
 from chain_node.evidence import PATH_MAX, InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.fields import INT_MAX
 from chain_node.genesis import GENESIS_SIZE_MAX, Genesis
 from chain_node.light_client import LightClient, TrustedHead
+from chain_node.mandate import mandate_key
 from chain_node.reason import Reason
 from chain_node.rpc_format import HEADERS_MAX, INTERNAL_ERROR, from_hex
 from chain_node.transaction import RECEIPT_SIZE_MAX, SUPPLY_UCPC, TX_SIZE_LIMIT, Transaction, transaction_hash
+from puf.did import did_cpc
 from puf.merkle_map import PROOF_SIZE_MAX
 
 ANSWER_SIZE_MAX = 1 << 24
@@ -76,6 +80,16 @@ class AccountAnswer:
     """Give it to `LightClient.confirm_account` for the balance that counts."""
     next_nonce: int
     """For the next transaction, past those that wait in this node's pool; unproven."""
+
+
+@dataclass(frozen=True, slots=True)
+class DidAnswer:
+    """What a node says about a did:cpc."""
+
+    evidence: StateEvidence
+    """Give it to `LightClient.confirm_did`, or with `version` to `confirm_did_at`."""
+    version: int | None
+    """Which replaced version the evidence shows; None: the present entry.  Unproven."""
 
 
 class NodeClient:
@@ -190,6 +204,27 @@ class NodeClient:
     async def get_state(self, key: bytes) -> StateEvidence:
         """What the state after the node's head says under `key`: see `wire.anchor_key` and its like."""
         return self._state_evidence(await self._call("state_get", {"key": key.hex()}))
+
+    async def get_did(self, name: bytes, height: int | None = None) -> DidAnswer:
+        """A did:cpc after the node's head, or the version of it that counts for block `height`."""
+        params: dict[str, object] = {"did": did_cpc(name)}
+        if height is not None:
+            params["height"] = height
+        answer = await self._call("did_get", params)
+        version = None if answer.value.get("version") is None else answer.integer("version")
+        return DidAnswer(self._state_evidence(answer), version)
+
+    async def get_escrow(self, payer: bytes, ident: bytes) -> StateEvidence:
+        """The payer's escrow of this id after the node's head, for `LightClient.confirm_escrow`."""
+        return await self.get_state(escrow_key(payer, ident))
+
+    async def get_mandate(self, payer: bytes, operator: bytes) -> StateEvidence:
+        """What the operator may spend of the payer's, for `LightClient.confirm_mandate`."""
+        return await self.get_state(mandate_key(payer, operator))
+
+    async def get_conduct(self, public: bytes) -> StateEvidence:
+        """How a proposer or validator has behaved, for `LightClient.confirm_conduct`."""
+        return await self.get_state(conduct_key(public))
 
     async def fund(self, public: bytes, amount_ucpc: int) -> bytes:
         """Have a development chain's treasury pay an account; the hash of its transaction.

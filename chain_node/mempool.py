@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chain_node import equivocation, ledger
+from chain_node.book import DAY_MS
 from chain_node.errors import Refused
-from chain_node.ledger import DAY_MS, Place
+from chain_node.ledger import Place
 from chain_node.reason import Reason
 from chain_node.state import State
 from chain_node.transaction import Equivocation, Transaction

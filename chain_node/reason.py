@@ -54,6 +54,50 @@ class Reason(IntEnum):
     """This upload of the stream is already anchored, with other content; an anchor never changes."""
     ANCHOR_BEHIND = 35
     """A later upload of the stream is already anchored; uploads are anchored in order."""
+    DID_KNOWN = 36
+    """This first document, and so its name, is registered already."""
+    DID_UNKNOWN = 37
+    """Nobody has registered this name, or the controller that the document names."""
+    DID_DEACTIVATED = 38
+    """This name, or the controller that it names, is deactivated for ever."""
+    DID_NOT_CONTROLLER = 39
+    """The signer's key is none that may change the name."""
+    DID_VERSION = 40
+    """The name is at another version than the one that was to be replaced: look at it again."""
+    DID_RECOVERY_KEY = 41
+    """Only the recovery key itself may set another one or take it out."""
+    ESCROW_KNOWN = 42
+    """The payer has opened this very escrow before, with the same content."""
+    ESCROW_CONFLICT = 43
+    """The payer has used this id for another escrow; an id is used once."""
+    ESCROW_UNKNOWN = 44
+    """The payer has opened no escrow of this id."""
+    ESCROW_ENDED = 45
+    """It is settled or refunded already; neither happens twice."""
+    ESCROW_NOT_PARTY = 46
+    """The signer may not settle it, or not at this amount."""
+    ESCROW_AMOUNT = 47
+    """More than was put aside."""
+    ESCROW_LATE = 48
+    """The deadline has come: it can only be refunded."""
+    ESCROW_EARLY = 49
+    """The deadline has not come: only payee or arbiter may refund it yet."""
+    ESCROW_DEADLINE = 50
+    """The deadline is past already, or more than a year away."""
+    MANDATE_UNKNOWN = 51
+    """The payer has granted the operator nothing."""
+    MANDATE_REVOKED = 52
+    """The payer has taken back what it granted."""
+    MANDATE_EXPIRED = 53
+    """The mandate's time is over, or would be before it begins."""
+    MANDATE_PAYEE = 54
+    """The payee is none of those that the mandate names."""
+    MANDATE_PAYMENT_LIMIT = 55
+    """More than one payment may have."""
+    MANDATE_DAY_LIMIT = 56
+    """More than this UTC day has left."""
+    MANDATE_TOTAL_LIMIT = 57
+    """More than is left of the whole mandate."""
 
     @property
     def label(self) -> str:
@@ -77,6 +121,12 @@ _MAY_PASS = {
     Reason.QUOTA_USED_UP,
     Reason.BUSY,
     Reason.BALANCE_TOO_LOW,
+    Reason.DID_UNKNOWN,
+    Reason.ESCROW_UNKNOWN,
+    Reason.ESCROW_EARLY,
+    Reason.MANDATE_UNKNOWN,
+    Reason.MANDATE_REVOKED,
+    Reason.MANDATE_DAY_LIMIT,
 }
 
 

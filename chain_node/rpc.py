@@ -8,9 +8,14 @@ Runs on CPython; knows no sockets.  Bytes are lower-case hex, amounts are ucpc, 
     tx_submit    tx                {tx_hash}
     tx_get       tx_hash           {status: final | pending | refused | unknown, ...}
     account_get  account           {height, header, certificate, proof, balance_ucpc, nonce, next_nonce, ...}
+    did_get      did, height (optional)   {..., version, resolution}: W3C's document, at that height or now
+    escrow_get   payer, escrow     {..., status: open | settled | refunded | unknown, amount_ucpc, ...}
+    mandate_get  payer, operator   {..., status: granted | revoked | unknown, day_max_ucpc, ...}
+    conduct_get  account           {..., impeached_count, equivocation_count, last_height}
     state_get    key               {height, header, certificate, proof}
     dev_fund     account, amount_ucpc   {tx_hash}; only where there is a treasury: development chains
 
+`...` is {height, header, certificate, proof}: what stands beside it is for show, the proof is what counts.
 An answer with an error carries `data.reason`, a label for machines that does not change; where waiting
 helps, `data.retry_after_ms`.  A batch holds at most BATCH_MAX requests.  Source: jsonrpc.org/specification.
 """
@@ -20,9 +25,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chain_node import quorum
-from chain_node.entry import account_key
+from chain_node.book import DAY_MS
+from chain_node.entry import account_key, conduct_key
 from chain_node.errors import Refused, StorageError
-from chain_node.fields import INT_MAX, KEY_SIZE
+from chain_node.escrow import EscrowEntry, escrow_key
+from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE
+from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.node import Node
 from chain_node.reason import Reason
 from chain_node.rpc_format import (
@@ -38,12 +46,16 @@ from chain_node.rpc_format import (
     PARSE_ERROR,
     REFUSED,
     STATE_KEY_SIZE_MAX,
+    TEXT_SIZE_MAX,
     from_hex,
 )
+from chain_node.rpc_state import account_json, conduct_json, escrow_json, find_did, mandate_json
 from chain_node.state import State
 from chain_node.storage import StoredBlock
 from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
 from puf import merkle_tree
+from puf.did import parse_did_cpc
+from puf.errors import DecodeError
 
 
 class RpcError(Exception):
@@ -91,6 +103,20 @@ class Params:
             raise RpcError(INVALID_PARAMS, f"{name} must be a whole number from {low} to {high}", "params")
         return value
 
+    def did_cpc(self, name: str) -> bytes:
+        """The 32 bytes that a did:cpc names."""
+        value = self._take(name)
+        if not isinstance(value, str) or len(value) > TEXT_SIZE_MAX:
+            raise RpcError(INVALID_PARAMS, f"{name} must be a text such as did:cpc:z...", "params")
+        try:
+            return parse_did_cpc(value)
+        except DecodeError as error:
+            raise RpcError(INVALID_PARAMS, f"{name} must be a did:cpc: {error}", "params") from None
+
+    def has(self, name: str) -> bool:
+        """Whether an optional parameter is there."""
+        return name in self._left
+
     def done(self) -> None:
         """Every parameter has been read."""
         if self._left:
@@ -116,6 +142,10 @@ class Dispatcher:
             "tx_submit": self._tx_submit,
             "tx_get": self._tx_get,
             "account_get": self._account_get,
+            "did_get": self._did_get,
+            "escrow_get": self._escrow_get,
+            "mandate_get": self._mandate_get,
+            "conduct_get": self._conduct_get,
             "state_get": self._state_get,
         }
         if faucet:
@@ -243,19 +273,44 @@ class Dispatcher:
         public = params.blob("account", KEY_SIZE, KEY_SIZE)
         params.done()
         answer = self._proven(account_key(public))
-        account = State(self._node.storage.entries(self._node.head.state_root)).account(public)
-        return answer | {
-            "balance_ucpc": account.balance_ucpc,
-            "nonce": account.nonce,
-            "next_nonce": self._node.next_nonce(public),
-            "quota_day": account.quota_day,
-            "quota_used": account.quota_used,
-        }
+        account = self._state().account(public)
+        return answer | account_json(account) | {"next_nonce": self._node.next_nonce(public)}
+
+    def _did_get(self, params: Params) -> dict[str, object]:
+        name = params.did_cpc("did")
+        height = params.integer("height", 0, INT_MAX) if params.has("height") else None
+        params.done()
+        with self._node.storage.errors():
+            key, answer = find_did(self._state(), name, height)
+        return self._proven(key) | answer
+
+    def _escrow_get(self, params: Params) -> dict[str, object]:
+        key = escrow_key(
+            params.blob("payer", KEY_SIZE, KEY_SIZE), params.blob("escrow", HASH_SIZE, HASH_SIZE)
+        )
+        params.done()
+        return self._proven(key) | escrow_json(self._state().read(key, EscrowEntry))
+
+    def _mandate_get(self, params: Params) -> dict[str, object]:
+        key = mandate_key(
+            params.blob("payer", KEY_SIZE, KEY_SIZE), params.blob("operator", KEY_SIZE, KEY_SIZE)
+        )
+        params.done()
+        day = self._node.head.time_ms // DAY_MS
+        return self._proven(key) | mandate_json(self._state().read(key, MandateEntry), day)
+
+    def _conduct_get(self, params: Params) -> dict[str, object]:
+        public = params.blob("account", KEY_SIZE, KEY_SIZE)
+        params.done()
+        return self._proven(conduct_key(public)) | conduct_json(self._state().conduct(public))
 
     def _state_get(self, params: Params) -> dict[str, object]:
         key = params.blob("key", STATE_KEY_SIZE_MAX)
         params.done()
         return self._proven(key)
+
+    def _state(self) -> State:
+        return State(self._node.storage.entries(self._node.head.state_root))
 
     def _proven(self, key: bytes) -> dict[str, object]:
         storage, head = self._node.storage, self._node.head

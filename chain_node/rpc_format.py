@@ -20,6 +20,8 @@ BODY_SIZE_MAX = 1 << 20
 BATCH_MAX = 16
 HEADERS_MAX = 500
 STATE_KEY_SIZE_MAX = 256
+TEXT_SIZE_MAX = 128
+"""Characters of a text among the params."""
 ID_SIZE_MAX = 128
 
 HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)

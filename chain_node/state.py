@@ -2,17 +2,18 @@
 
 Runs on CPython.  A State reads entries when they are first asked for and keeps what is written until
 `commit` turns all of it into one batch for the map.  `fork` gives a State to try things on and throw
-away.  An Overlay keeps the nodes of a block that is not final yet apart from those in the store.
+away.  An Overlay keeps the nodes of a block that is not final yet apart from those in the store.  For the
+families of transactions it is the Book (book.py).
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
 
+from chain_node.book import AnEntry, Entry
 from chain_node.entry import (
     Account,
     AnchorEntry,
     Conduct,
-    Entry,
     EquivocationEntry,
     StreamEntry,
     account_key,
@@ -21,9 +22,9 @@ from chain_node.entry import (
     equivocation_key,
     stream_key,
 )
+from chain_node.errors import Refused
+from chain_node.reason import Reason
 from puf.merkle_map import MerkleMap
-
-AnEntry = TypeVar("AnEntry", AnchorEntry, StreamEntry, Conduct, EquivocationEntry)
 
 
 class Overlay(dict[bytes, bytes]):
@@ -53,6 +54,8 @@ class State:
         """By public key: every transaction asks for accounts, and making an entry's key is slow."""
         self._known: dict[bytes, Entry | None] = {}
         self._changes: dict[bytes, Entry] = {}
+        self.drift_ucpc = 0
+        """By how much all accounts hold more than they did, locked or not; 0 after every transaction."""
 
     def fork(self) -> "State":
         """A State that begins as this one is; what is written to it stays in it."""
@@ -70,53 +73,44 @@ class State:
 
     def set_account(self, public: bytes, account: Account) -> None:
         """From now on the account of this key is `account`."""
+        old = self.account(public)
+        self.drift_ucpc += account.balance_ucpc + account.locked_ucpc - old.balance_ucpc - old.locked_ucpc
         self._accounts[public] = account
         self._changes[account_key(public)] = account
 
-    def anchor(self, owner: bytes, stream: bytes, upload: int) -> AnchorEntry | None:
-        """The anchor of this upload of the owner's stream, if there is one."""
-        return self._read(anchor_key(owner, stream, upload), AnchorEntry)
+    def debit(self, public: bytes, amount_ucpc: int) -> None:
+        """Take money from an account.  Raises Refused with BALANCE_TOO_LOW; nothing has changed then."""
+        account = self.account(public)
+        if amount_ucpc > account.balance_ucpc:
+            raise Refused(
+                Reason.BALANCE_TOO_LOW,
+                f"{amount_ucpc} ucpc are more than the {account.balance_ucpc} that {public.hex()} has left",
+            )
+        self.set_account(public, replace(account, balance_ucpc=account.balance_ucpc - amount_ucpc))
 
-    def set_anchor(self, owner: bytes, stream: bytes, upload: int, entry: AnchorEntry) -> None:
-        """Anchor an upload that is not anchored yet; the ledger has checked that."""
-        old = self.anchor(owner, stream, upload)
-        assert old is None, "an anchor never changes"  # noqa: S101 - only a bug gets here
-        self._write(anchor_key(owner, stream, upload), entry)
+    def credit(self, public: bytes, amount_ucpc: int) -> None:
+        """Give an account money that was taken from another, or unlocked; of nothing there is no trace."""
+        if amount_ucpc:
+            account = self.account(public)
+            self.set_account(public, replace(account, balance_ucpc=account.balance_ucpc + amount_ucpc))
 
-    def stream(self, owner: bytes, stream: bytes) -> StreamEntry | None:
-        """How far the owner's stream has come; None when nothing of it is anchored."""
-        return self._read(stream_key(owner, stream), StreamEntry)
+    def lock(self, public: bytes, amount_ucpc: int) -> None:
+        """Put some of an account's balance aside.  Raises Refused with BALANCE_TOO_LOW."""
+        self.debit(public, amount_ucpc)
+        account = self.account(public)
+        self.set_account(public, replace(account, locked_ucpc=account.locked_ucpc + amount_ucpc))
 
-    def set_stream(self, owner: bytes, stream: bytes, entry: StreamEntry) -> None:
-        """From now on the owner's stream is as `entry` says."""
-        self._write(stream_key(owner, stream), entry)
+    def unlock(self, public: bytes, amount_ucpc: int) -> None:
+        """Take money out of what an account has put aside; `credit` somebody with it."""
+        account = self.account(public)
+        assert amount_ucpc <= account.locked_ucpc, "an escrow holds what was put aside"  # noqa: S101 - only a bug
+        self.set_account(public, replace(account, locked_ucpc=account.locked_ucpc - amount_ucpc))
 
-    def conduct(self, public: bytes) -> Conduct:
-        """What this proposer or validator did against the rules."""
-        return self._read(conduct_key(public), Conduct) or Conduct()
-
-    def set_conduct(self, public: bytes, conduct: Conduct) -> None:
-        """From now on the conduct of this key is `conduct`."""
-        self._write(conduct_key(public), conduct)
-
-    def equivocation(self, voter: bytes, height: int) -> EquivocationEntry | None:
-        """Where it was shown that this one contradicted itself at this height; None when it never was."""
-        return self._read(equivocation_key(voter, height), EquivocationEntry)
-
-    def set_equivocation(self, voter: bytes, height: int, entry: EquivocationEntry) -> None:
-        """Remember that it was shown; the ledger has checked that it is new."""
-        self._write(equivocation_key(voter, height), entry)
-
-    def commit(self) -> bytes:
-        """Write all changes to the map in one batch; the new state root."""
-        changes: dict[bytes, bytes | None] = {key: entry.encode() for key, entry in self._changes.items()}
-        self._changes = {}
-        return self.entries.update(changes)
-
-    def _read(self, key: bytes, kind: type[AnEntry]) -> AnEntry | None:
+    def read(self, key: bytes, kind: type[AnEntry]) -> AnEntry | None:
+        """What stands under this key, if anything; every key has one kind."""
         if key not in self._known:
             if self._parent:
-                self._known[key] = self._parent._read(key, kind)
+                self._known[key] = self._parent.read(key, kind)
             else:
                 data = self.entries.get(key)
                 self._known[key] = None if data is None else kind.decode(data)
@@ -124,6 +118,47 @@ class State:
         assert entry is None or isinstance(entry, kind), "a key has one kind"  # noqa: S101 - only a bug
         return entry
 
-    def _write(self, key: bytes, entry: Entry) -> None:
+    def write(self, key: bytes, entry: Entry) -> None:
+        """From now on `entry` stands there."""
         self._known[key] = entry
         self._changes[key] = entry
+
+    def anchor(self, owner: bytes, stream: bytes, upload: int) -> AnchorEntry | None:
+        """The anchor of this upload of the owner's stream, if there is one."""
+        return self.read(anchor_key(owner, stream, upload), AnchorEntry)
+
+    def set_anchor(self, owner: bytes, stream: bytes, upload: int, entry: AnchorEntry) -> None:
+        """Anchor an upload that is not anchored yet; the ledger has checked that."""
+        old = self.anchor(owner, stream, upload)
+        assert old is None, "an anchor never changes"  # noqa: S101 - only a bug gets here
+        self.write(anchor_key(owner, stream, upload), entry)
+
+    def stream(self, owner: bytes, stream: bytes) -> StreamEntry | None:
+        """How far the owner's stream has come; None when nothing of it is anchored."""
+        return self.read(stream_key(owner, stream), StreamEntry)
+
+    def set_stream(self, owner: bytes, stream: bytes, entry: StreamEntry) -> None:
+        """From now on the owner's stream is as `entry` says."""
+        self.write(stream_key(owner, stream), entry)
+
+    def conduct(self, public: bytes) -> Conduct:
+        """What this proposer or validator did against the rules."""
+        return self.read(conduct_key(public), Conduct) or Conduct()
+
+    def set_conduct(self, public: bytes, conduct: Conduct) -> None:
+        """From now on the conduct of this key is `conduct`."""
+        self.write(conduct_key(public), conduct)
+
+    def equivocation(self, voter: bytes, height: int) -> EquivocationEntry | None:
+        """Where it was shown that this one contradicted itself at this height; None when it never was."""
+        return self.read(equivocation_key(voter, height), EquivocationEntry)
+
+    def set_equivocation(self, voter: bytes, height: int, entry: EquivocationEntry) -> None:
+        """Remember that it was shown; the ledger has checked that it is new."""
+        self.write(equivocation_key(voter, height), entry)
+
+    def commit(self) -> bytes:
+        """Write all changes to the map in one batch; the new state root."""
+        changes: dict[bytes, bytes | None] = {key: entry.encode() for key, entry in self._changes.items()}
+        self._changes = {}
+        return self.entries.update(changes)

@@ -6,8 +6,9 @@ is SHA-256 of all its bytes.  Its payload is a CBOR map:
     1 chain id   2 nonce   3 fee_ucpc   4 valid_until (optional)   5 kind   6 body
 
 The body is a CBOR map whose fields depend on the kind; kinds are numbered once and for all in KINDS,
-and an unknown kind is refused with Reason.UNKNOWN_KIND, so that later ones (DID, bridge, escrow) find
-their numbers free.  Deterministic bytes, strict in both directions.
+and an unknown kind is refused with Reason.UNKNOWN_KIND, so that later ones (bridge, market) find their
+numbers free.  Kinds 1 to 3 are here, 4 to 6 in did_ledger.py, 7 to 9 in escrow.py, 10 to 12 in
+mandate.py.  Deterministic bytes, strict in both directions.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import ClassVar
 
+from chain_node import book
+from chain_node.did_ledger import DidDeactivate, DidRegister, DidRotate
 from chain_node.errors import Refused, WireError
+from chain_node.escrow import EscrowOpen, EscrowRefund, EscrowSettle
 from chain_node.fields import KEY_SIZE, Fields, read
+from chain_node.mandate import MandateGrant, MandatePay, MandateRevoke
 from chain_node.reason import EFFECT_FIRST, Reason
 from puf import cbor, cose
 from puf.ed25519 import SigningKey
@@ -25,11 +30,10 @@ from puf.errors import DecodeError, SignatureError
 TX_TYP = "cpc/tx"
 TX_SIZE_LIMIT = 1 << 16
 """Bytes of the longest transaction of any chain; a genesis may set less."""
-MEMO_SIZE_MAX = 64
+MEMO_SIZE_MAX = book.MEMO_SIZE_MAX
 SHOWN_VOTE_SIZE_MAX = 512
 """Bytes of a vote as evidence; block.VOTE_SIZE_MAX, which this file is below."""
-SUPPLY_UCPC = 1_000_000_000 * 1_000_000
-"""All the money there is: 1,000,000,000 CPC.  Source: the white paper."""
+SUPPLY_UCPC = book.SUPPLY_UCPC
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,36 @@ class Equivocation:
         return body
 
 
-Body = Transfer | Anchor | Equivocation
+Family = (
+    DidRegister
+    | DidRotate
+    | DidDeactivate
+    | EscrowOpen
+    | EscrowSettle
+    | EscrowRefund
+    | MandateGrant
+    | MandatePay
+    | MandateRevoke
+)
+"""Bodies that bring their effects along."""
+Body = Transfer | Anchor | Equivocation | Family
 
-KINDS: dict[int, type[Transfer] | type[Anchor] | type[Equivocation]] = {
-    kind.KIND: kind for kind in (Transfer, Anchor, Equivocation)
+KINDS: dict[int, type[Body]] = {
+    kind.KIND: kind
+    for kind in (
+        Transfer,
+        Anchor,
+        Equivocation,
+        DidRegister,
+        DidRotate,
+        DidDeactivate,
+        EscrowOpen,
+        EscrowSettle,
+        EscrowRefund,
+        MandateGrant,
+        MandatePay,
+        MandateRevoke,
+    )
 }
 """Every kind that the ledger knows.  A number is never used again for something else."""
 

@@ -1,8 +1,9 @@
 """The chain's wire formats in one place: what a gateway needs to speak to it.
 
 Runs on CPython.  Transactions and receipts live in transaction.py, blocks, votes and certificates in
-block.py, the genesis in genesis.py, entries of the state in entry.py, evidence in evidence.py.  From
-outside `chain_node/` they are imported from here only, with the errors that reading them may raise.
+block.py, the genesis in genesis.py, entries of the state in entry.py, evidence in evidence.py; names,
+escrows and mandates, bodies and entries both, in did_ledger.py, escrow.py and mandate.py.  From outside
+`chain_node/` they are imported from here only, with the errors that reading them may raise.
 """
 
 from chain_node.block import (
@@ -17,6 +18,15 @@ from chain_node.block import (
     list_root,
     validators_hash,
     vote_payload,
+)
+from chain_node.did_ledger import (
+    DidDeactivate,
+    DidEntry,
+    DidRegister,
+    DidRotate,
+    DidVersion,
+    did_key,
+    did_version_key,
 )
 from chain_node.entry import (
     Account,
@@ -47,8 +57,18 @@ from chain_node.errors import (
     TrustError,
     WireError,
 )
+from chain_node.escrow import (
+    EscrowEntry,
+    EscrowOpen,
+    EscrowRefund,
+    EscrowSettle,
+    EscrowStatus,
+    escrow_key,
+    sign_consent,
+)
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.genesis import Genesis
+from chain_node.mandate import MandateEntry, MandateGrant, MandatePay, MandateRevoke, mandate_key
 from chain_node.reason import Reason
 from chain_node.transaction import (
     KINDS,
@@ -83,8 +103,18 @@ __all__ = [
     "CertificateError",
     "ChainError",
     "Conduct",
+    "DidDeactivate",
+    "DidEntry",
+    "DidRegister",
+    "DidRotate",
+    "DidVersion",
     "Equivocation",
     "EquivocationEntry",
+    "EscrowEntry",
+    "EscrowOpen",
+    "EscrowRefund",
+    "EscrowSettle",
+    "EscrowStatus",
     "EvidenceError",
     "ForkFound",
     "Genesis",
@@ -93,6 +123,10 @@ __all__ = [
     "InclusionProof",
     "Link",
     "LocalError",
+    "MandateEntry",
+    "MandateGrant",
+    "MandatePay",
+    "MandateRevoke",
     "NodeBusy",
     "NodeError",
     "NodeLied",
@@ -115,8 +149,13 @@ __all__ = [
     "anchor_key",
     "certify",
     "conduct_key",
+    "did_key",
+    "did_version_key",
     "equivocation_key",
+    "escrow_key",
     "list_root",
+    "mandate_key",
+    "sign_consent",
     "stream_key",
     "transaction_hash",
     "validators_hash",

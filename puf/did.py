@@ -1,6 +1,10 @@
-"""`did:key`: a name that is its own public key, so that nobody need be asked whose it is.
+"""Names: `did:key`, which is its own public key, and `did:cpc`, whose keys stand on the chain and may change.
 
-Runs on CPython and MicroPython.  `did:key:z` + base58btc(codec + key) for Ed25519 and X25519 keys.
+Runs on CPython and MicroPython.
+
+    did:key:z + base58btc(codec + key)    Ed25519 and X25519 keys; nobody need be asked whose it is
+    did:cpc:z + base58btc(hash)           SHA-256 of the name's first document (puf/did_document.py)
+
 Source: the did:key method of the W3C Credentials Community Group; multicodec and multibase tables.
 """
 
@@ -13,6 +17,7 @@ X25519 = 0xEC
 """Multicodec of an X25519 public key; its varint is ec 01."""
 
 PREFIX = "did:key:"
+CPC_PREFIX = "did:cpc:"
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 TEXT_LENGTH_MAX = 64
 """Characters of base58 that are looked at: decoding takes quadratic time, and a key takes 48."""
@@ -50,7 +55,11 @@ def base58_decode(text: str) -> bytes:
     return bytes(zeros) + number.to_bytes(size, "big")
 
 
-def _multibase(public: bytes, codec: int) -> str:
+def multikey(public: bytes, codec: int) -> str:
+    """A public key as multibase text: `z6Mk...` (Ed25519) or `z6LS...` (X25519).
+
+    Raises KeyFormatError when the key has not 32 bytes.
+    """
     if codec not in (ED25519, X25519):
         raise ValueError(f"the codec is ED25519 or X25519, not {codec}")
     if len(public) != 32:
@@ -63,7 +72,7 @@ def did_key(public: bytes, codec: int = ED25519) -> str:
 
     Raises KeyFormatError when the key has not 32 bytes.
     """
-    return PREFIX + _multibase(public, codec)
+    return PREFIX + multikey(public, codec)
 
 
 def parse_did_key(did: str) -> tuple[int, bytes]:
@@ -78,6 +87,26 @@ def parse_did_key(did: str) -> tuple[int, bytes]:
     if len(raw) != 34 or raw[1] != 1 or raw[0] not in (ED25519, X25519):
         raise KeyFormatError("did:key of no Ed25519 or X25519 key")
     return raw[0], raw[2:]
+
+
+def did_cpc(name: bytes) -> str:
+    """The text of a registered name: `did:cpc:z...`.  name: bytes, 32, the hash of its first document.
+
+    Raises KeyFormatError for another length.
+    """
+    if len(name) != 32:
+        raise KeyFormatError(f"a did:cpc is a hash of 32 bytes, not of {len(name)}")
+    return CPC_PREFIX + "z" + base58_encode(bytes(name))
+
+
+def parse_did_cpc(did: str) -> bytes:
+    """The 32 bytes that `did` names.  Raises DecodeError for what is no did:cpc in its one spelling."""
+    if not did.startswith(CPC_PREFIX + "z"):
+        raise DecodeError("a registered name starts with did:cpc:z")
+    name = base58_decode(did[len(CPC_PREFIX) + 1 :])
+    if len(name) != 32:
+        raise DecodeError(f"a did:cpc is a hash of 32 bytes, not of {len(name)}")
+    return name
 
 
 def document(did: str) -> dict[str, object]:
@@ -99,7 +128,7 @@ def document(did: str) -> dict[str, object]:
         for purpose in ("assertionMethod", "authentication", "capabilityInvocation", "capabilityDelegation"):
             out[purpose] = [signer]
     contexts.append("https://w3id.org/security/suites/x25519-2019/v1")
-    receiver = f"{did}#{_multibase(agreement, X25519)}"
+    receiver = f"{did}#{multikey(agreement, X25519)}"
     methods.append(_method(receiver, "X25519KeyAgreementKey2019", did, agreement))
     out["keyAgreement"] = [receiver]
     return out

@@ -125,6 +125,13 @@ class MerkleMap:
         hashes = b"".join([sibling for sibling in siblings if sibling != EMPTY])
         return cbor.encode([len(siblings), bytes(bitmap), hashes, last])
 
+    def below(self, node_hash: bytes) -> tuple[bytes, ...]:
+        """What is below a node, for who walks the whole map from its root: the value alone of a leaf, the
+        hashes on the left and on the right of a branch.  Raises NodeMissing.
+        """
+        node = self._load(node_hash)
+        return (node[33:],) if node[0] == _LEAF else (node[1:33], node[33:])
+
     def _descend(self, path: bytes) -> tuple[list[bytes], bytes | None]:
         """The siblings on the way down, root first, and the leaf node met there, if any."""
         siblings: list[bytes] = []

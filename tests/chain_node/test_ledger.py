@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from chain_node import ledger
 from chain_node.block import NO_PROPOSER, Block, list_root
+from chain_node.book import DAY_MS
 from chain_node.entry import AnchorEntry, StreamEntry
 from chain_node.errors import IllicitBlock, Refused
-from chain_node.ledger import DAY_MS, next_time_ms
+from chain_node.ledger import next_time_ms
 from chain_node.reason import Reason
 from chain_node.transaction import SUPPLY_UCPC, Body, Transaction, Transfer
 from puf.ed25519 import SigningKey

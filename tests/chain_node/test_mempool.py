@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain_node.book import DAY_MS
 from chain_node.errors import Refused
-from chain_node.ledger import DAY_MS
 from chain_node.mempool import ACCOUNT_COUNT_MAX, REFUSALS_KEPT, WAIT_BLOCKS_MAX, Pool
 from chain_node.reason import Reason
 from chain_node.transaction import SUPPLY_UCPC, Transaction, Transfer

@@ -1,0 +1,34 @@
+"""Every block that any of these tests executes is audited: its state's money is counted, all of it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chain_node import audit, ledger
+from chain_node.ledger import Execution
+from chain_node.state import Overlay
+from puf.merkle_map import MerkleMap
+
+
+def audited(make: Callable[..., Any], execution_of: Callable[[Any], Execution]) -> Callable[..., Any]:
+    """`make`, whose result is counted before anybody sees it."""
+
+    def wrapped(read_node: Callable[[bytes], bytes], *args: Any) -> Any:
+        made = make(read_node, *args)
+        execution = execution_of(made)
+        nodes = Overlay(read_node)
+        nodes |= execution.nodes_added
+        audit.check(MerkleMap(nodes, execution.state_root))
+        return made
+
+    return wrapped
+
+
+@pytest.fixture(autouse=True, scope="package")
+def audit_of_every_block() -> Iterator[None]:
+    """For the whole folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "execute", audited(ledger.execute, lambda made: made))
+        patch.setattr(ledger, "impeachment_block", audited(ledger.impeachment_block, lambda made: made[1]))
+        yield
