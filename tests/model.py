@@ -136,6 +136,13 @@ CASES = (
     _without("left-rounds", "votes in a round that was left", MONOTONIC="FALSE", MaxRound="1"),
     _without("unchecked", "blocks are not looked at", "Validity", CHECKS="FALSE", MaxRound="1"),
     Case("live", "every honest validator decides", module="LBFTLive", states=16_617),
+    Case(
+        "live-at-once",
+        "all decide in the first round with an honest coordinator",
+        module="LBFTLive",
+        changes={"Byzantine": "{1}", "MaxRound": "2"},
+        states=7_033,
+    ),
     _stuck("rule-5-grows", "timers stay too short", GROWS="FALSE"),
     _stuck("rule-5-validates", "nobody answers who comes late", VALIDATES="FALSE"),
     _stuck("rule-3-rotates", "the same coordinator each round", ROTATES="FALSE"),
