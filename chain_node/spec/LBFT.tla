@@ -168,8 +168,8 @@ Spec == Init /\ [][Next]_vars
 \* decide: OneDecision and Validity of this smaller model say as much as those of the whole one.
 SpecOfVotes == Init /\ [][Vote]_vars
 
-\* Keeps a counterexample to a plain story: no timer expires before all have committed the block, and only those
-\* decide the block whose timer has not expired.
+\* Keeps a counterexample to a plain story: no timer expires before all have committed the block, and only
+\* validators whose timer has not expired decide the block.
 IsPlain ==
     /\ round' # round => \A i \in Honest : Own(i, "COMMIT", 0) # {}
     /\ \A i \in Honest : decided'[i] \in Licit => round[i] = 0
