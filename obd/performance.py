@@ -11,12 +11,25 @@ SPARK, COMPRESSION = 0x08, 0x0B
 """InfoTypes."""
 _MONITORS = {
     SPARK: (
-        *("catalyst_1", "catalyst_2", "oxygen_sensor_1", "oxygen_sensor_2", "egr_vvt", "secondary_air"),
-        *("evaporative_system", "secondary_oxygen_sensor_1", "secondary_oxygen_sensor_2"),
+        "catalyst_1",
+        "catalyst_2",
+        "oxygen_sensor_1",
+        "oxygen_sensor_2",
+        "egr_vvt",
+        "secondary_air",
+        "evaporative_system",
+        "secondary_oxygen_sensor_1",
+        "secondary_oxygen_sensor_2",
     ),
     COMPRESSION: (
-        *("nmhc_catalyst", "nox_catalyst", "nox_adsorber", "particulate_filter", "exhaust_gas_sensor"),
-        *("egr_vvt", "boost_pressure", "fuel_system"),
+        "nmhc_catalyst",
+        "nox_catalyst",
+        "nox_adsorber",
+        "particulate_filter",
+        "exhaust_gas_sensor",
+        "egr_vvt",
+        "boost_pressure",
+        "fuel_system",
     ),
 }
 """In the order of the answer; a number is a bank."""
