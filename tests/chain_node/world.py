@@ -129,6 +129,13 @@ class Chain:
         self.append(ledger.block_of(self.head, place, 0, execution), execution)
         return execution.receipts
 
+    def tell(
+        self, signer: SigningKey, body: Body, time_ms: int | None = None, fee_ucpc: int = FEE_UCPC
+    ) -> str:
+        """Add a block of one transaction; the label of what its receipt says."""
+        (receipt,) = self.extend(self.sign(signer, body, fee_ucpc=fee_ucpc), time_ms=time_ms)
+        return receipt.reason.label
+
     def append(self, block: Block, execution: Execution) -> None:
         """Add a block that is licit."""
         header = block.header
