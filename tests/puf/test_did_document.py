@@ -136,8 +136,8 @@ def test_the_largest_document_is_taken_and_no_larger_one() -> None:
 
 def fields(**changes: Any) -> dict[int, Any]:
     """A good document's fields, some changed by number (f1=...)."""
-    good: dict[int, Any] = dict(cbor.decode(FULL.encode()))
-    return good | {int(name[1:]): value for name, value in changes.items()}
+    good: Any = cbor.decode(FULL.encode())
+    return {**good} | {int(name[1:]): value for name, value in changes.items()}
 
 
 KEY = [ED25519, INVOCATION, SIGNER]
