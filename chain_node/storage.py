@@ -5,84 +5,40 @@ its receipts, its state nodes and the index of its transactions are committed to
 A vote is committed, with the block it is for and the certificate it follows from, before `put_votes`
 returns: a validator that restarts remembers what it said and why, and can stand by it.
 
-    meta    genesis
-    block   by height: hash, header, certificate, transactions, receipts
-    tx      by hash: height and position of a transaction
-    node    by hash: nodes of the state's Merkle map; `stale_since` is the height that no longer needs one
-    vote    by height, round, phase: our own votes, until their height is decided; each with the block it is
-            for, the proposer's seal of that and a P-certificate, or NULL for what it was kept without
-
-SQLite is opened as gateway/database.py opens it; neither folder may import the other, so keep them level.
-Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous.
+storage_schema.py has the tables, pruning.py what is kept of them and for how long, snapshot.py how a file
+comes to a late state without the blocks before it, and check.py how damage in it is found and repaired.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import apsw
 
+from chain_node import pruning, storage_schema
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
-from chain_node.errors import DoubleVote, StorageDamaged, StorageError, WireError, WrongChainStored
+from chain_node.errors import DoubleVote, StorageDamaged, WireError
+from chain_node.evidence import Link
 from chain_node.fields import read
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
+from chain_node.pruning import BODY_SIZE_MAX, PLAIN, Retention
 from chain_node.state import Overlay
 from chain_node.storage_file import checkpoint_every, create_private, decoding, storage_errors
+from chain_node.storage_nodes import Nodes
 from chain_node.transaction import Receipt, Transaction
 from puf import cbor
 from puf.merkle_map import MerkleMap
 
-SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE block (
-    height INTEGER PRIMARY KEY,
-    hash BLOB NOT NULL UNIQUE,
-    header BLOB NOT NULL,
-    certificate BLOB NOT NULL,
-    transactions BLOB NOT NULL,
-    receipts BLOB NOT NULL
-) STRICT;
-CREATE TABLE tx (
-    hash BLOB PRIMARY KEY,
-    height INTEGER NOT NULL,
-    position INTEGER NOT NULL
-) WITHOUT ROWID, STRICT;
-CREATE TABLE node (hash BLOB PRIMARY KEY, data BLOB NOT NULL, stale_since INTEGER) WITHOUT ROWID, STRICT;
-CREATE INDEX node_stale ON node (stale_since) WHERE stale_since IS NOT NULL;
-CREATE TABLE vote (
-    height INTEGER NOT NULL,
-    round INTEGER NOT NULL,
-    phase INTEGER NOT NULL,
-    block_hash BLOB NOT NULL,
-    data BLOB NOT NULL,
-    block BLOB,
-    seal BLOB,
-    certificate BLOB,
-    PRIMARY KEY (height, round, phase)
-) WITHOUT ROWID, STRICT;
-"""
-APPLICATION_ID = 0x4350436E
-"""Marks our files in SQLite's header: "CPCn"."""
-SCHEMA_VERSION = 2
 BUSY_MS = 5_000
 """How long it waits for another process that holds the file."""
 CHECKPOINT_PAGES = 1_000
 """Length of the log, in pages of 4 KiB, at which a commit also copies it back."""
-LOG_BYTES_MAX = 16 << 20
-"""What the log shrinks back to when something let it grow."""
-STATES_KEPT = 64
-"""Blocks back from the head whose states can still be proven; older nodes are deleted."""
-NODES_CACHED = 1 << 14
-"""State nodes kept in memory, some 4 MiB."""
 CERTIFIED_MAX = 64
 """Blocks that `certified` reads at once."""
-BODY_SIZE_MAX = 1 << 26
-"""Bytes of a block's transactions or receipts as we stored them ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +54,15 @@ class StoredBlock:
 class Storage:
     """The file of one chain, opened by one process.  Raises StorageError and what is under it everywhere."""
 
-    def __init__(self, connection: apsw.Connection, path: str, genesis: Genesis) -> None:
+    def __init__(
+        self, connection: apsw.Connection, path: str, genesis: Genesis, retention: Retention = PLAIN
+    ) -> None:
         self._connection = connection
-        self._path = path
-        self._nodes: dict[bytes, bytes] = {}
+        self._is_joining = False
+        self.path = path
+        self.nodes = Nodes(connection)
+        """The table of the state's nodes; around it, `errors`."""
+        self.retention = retention
         self.genesis = genesis
         self.head = Head(0, genesis.chain_id, genesis.time_ms, b"")
         """The last block that is committed."""
@@ -113,11 +74,12 @@ class Storage:
         genesis: Genesis,
         vfs: str | None = None,
         checkpoint_pages: int = CHECKPOINT_PAGES,
+        retention: Retention = PLAIN,
     ) -> "Storage":
         """The chain in `path`, which is made with the genesis's state if it is not there.
 
         vfs: name of a registered SQLite VFS, which must have the file; tests put a disk there that forgets.
-        checkpoint_pages: see CHECKPOINT_PAGES.
+        checkpoint_pages: see CHECKPOINT_PAGES.  retention: what is kept; it may be another each time.
         Raises WrongChainStored, StorageDamaged, StorageFull, StorageError.
         """
         name = os.path.abspath(path)
@@ -126,15 +88,15 @@ class Storage:
             create_private(name)
         with storage_errors(name):
             connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
-        storage = cls(connection, name, genesis)
+        storage = cls(connection, name, genesis, retention)
         try:
             with storage.errors(), decoding(name):
                 connection.set_busy_timeout(BUSY_MS)
                 # Before anything is changed in it: it may be somebody else's.
                 is_new = connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get
                 if not is_new:
-                    storage._check_identity()
-                storage._configure()
+                    storage_schema.check_identity(connection, name)
+                storage_schema.configure(connection, name)
                 connection.set_wal_hook(checkpoint_every(checkpoint_pages))
                 if is_new:
                     storage._begin()
@@ -156,44 +118,61 @@ class Storage:
         Raises StorageFull when there is no room; the former head then stands, and it may be tried again.
         """
         header = block.header
-        body = cbor.encode([transaction.data for transaction in block.transactions])
-        receipts = cbor.encode([receipt.encode() for receipt in execution.receipts])
-        with self._transaction() as database:
-            database.execute(
-                "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)",
-                (header.height, header.block_hash, header.data, certificate.encode(), body, receipts),
-            )
-            database.executemany(
-                "INSERT INTO tx VALUES (?, ?, ?)",
-                [(tx.tx_hash, header.height, position) for position, tx in enumerate(block.transactions)],
-            )
-            self._write_nodes(execution, header.height)
-            database.execute("DELETE FROM node WHERE stale_since <= ?", (header.height - STATES_KEPT,))
+        if self._is_joining:
+            # A snapshot was begun and given up: its nodes would be taken for the state's.
+            self.sweep()
+        with self.transaction() as database:
+            self._insert_link(Link(header, certificate))
+            self.insert_body(block, execution.receipts)
+            self.nodes.write(execution, header.height)
             database.execute("DELETE FROM vote WHERE height < ?", (header.height,))
-        # Nodes that are stale stay readable here: they are what they are as long as they exist.
-        if len(self._nodes) + len(execution.nodes_added) > NODES_CACHED:
-            self._nodes.clear()
-        else:
-            self._nodes.update(execution.nodes_added)
-        self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
+            size = database.execute("SELECT size FROM body WHERE height = ?", (header.height,)).get
+            pruning.prune(database, self.retention, header.height, size)
+        self.nodes.remember(execution)
+        self.head = _head_of(header)
 
     def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
-        """(header, certificate) as bytes, from height `first` on, at most `count`."""
+        """(header, certificate) as bytes, from height `first` on, at most `count`, without a gap."""
         with self.errors():
-            return list(
-                self._connection.execute(
-                    "SELECT header, certificate FROM block WHERE height >= ? ORDER BY height LIMIT ?",
-                    (first, count),
-                )
-            )
+            rows: list[Any] = self._connection.execute(
+                "SELECT header, certificate, height FROM block WHERE height >= ? ORDER BY height LIMIT ?",
+                (first, count),
+            ).fetchall()
+        return [
+            (header, certificate)
+            for at, (header, certificate, height) in enumerate(rows, first)
+            if at == height
+        ]
+
+    def link(self, height: int) -> Link | None:
+        """Header and certificate of this height, if they are kept."""
+        rows = self.headers(height, 1)
+        with decoding(self.path):
+            return Link.decode(*rows[0]) if rows else None
+
+    @property
+    def headers_from(self) -> int:
+        """From this height on up to the head every header is here."""
+        return self._number("headers_from")
+
+    @property
+    def bodies_from(self) -> int:
+        """From this height on up to the head every block is here with its transactions."""
+        with self.errors():
+            body: int | None = self._connection.execute(
+                "SELECT min(height) FROM body WHERE height >= ?", (self.headers_from,)
+            ).get
+        return self.head.height + 1 if body is None else body
 
     def block(self, height: int) -> StoredBlock | None:
-        """The block at this height, if it is final."""
+        """The block at this height, if it is final and its body is kept."""
         with self.errors():
             row = self._connection.execute(
-                "SELECT header, certificate, transactions, receipts FROM block WHERE height = ?", (height,)
+                "SELECT header, certificate, transactions, receipts "
+                "FROM block JOIN body USING (height) WHERE height = ?",
+                (height,),
             ).fetchone()
-        with decoding(self._path):
+        with decoding(self.path):
             return _stored_block(*row) if row else None
 
     def certified(self, first: int, count: int) -> list[tuple[Block, Certificate]]:
@@ -208,13 +187,13 @@ class Storage:
             room -= sum(map(len, stored.transactions)) if stored else 0
             if not stored or (found and room < 0):
                 break
-            with decoding(self._path):
+            with decoding(self.path):
                 transactions = tuple(map(Transaction.restore, stored.transactions))
             found.append((Block(stored.header, transactions), stored.certificate))
         return found
 
     def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
-        """(height, position in the block) of a final transaction."""
+        """(height, position in the block) of a final transaction, as long as its body is kept."""
         with self.errors():
             row: tuple[int, int] | None = self._connection.execute(
                 "SELECT height, position FROM tx WHERE hash = ?", (tx_hash,)
@@ -223,27 +202,19 @@ class Storage:
 
     def read_node(self, node_hash: bytes) -> bytes:
         """A node of the state's Merkle map.  Raises KeyError when there is none of this hash."""
-        node = self._nodes.get(node_hash)
+        node = self.nodes.cache.get(node_hash)
         if node is None:
             with self.errors():
-                row = self._connection.execute(
-                    "SELECT data FROM node WHERE hash = ?", (node_hash,)
-                ).fetchone()
-            if row is None:
-                raise KeyError(node_hash)
-            node = row[0]
-            if len(self._nodes) >= NODES_CACHED:
-                self._nodes.clear()
-            self._nodes[node_hash] = node
+                node = self.nodes.read(node_hash)
         return node
 
     def entries(self, state_root: bytes) -> MerkleMap:
-        """The state with this root, to read and to prove: the head's, or of the last STATES_KEPT blocks."""
+        """The state with this root, to read and to prove: the head's, or of the last `states_kept` blocks."""
         return MerkleMap(Overlay(self.read_node), state_root)
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
         """Around readers of `entries`: StorageError for all that only a broken disk or file brings."""
-        return storage_errors(self._path, self._connection)
+        return storage_errors(self.path, self._connection)
 
     # Votes
 
@@ -253,7 +224,7 @@ class Storage:
         Only then may any of them be shown to anyone.  The same vote again is no error.  Raises
         DoubleVote when a height, round and phase has another one, or the height is decided otherwise.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             for kept in items:
                 vote = kept.vote
                 assert vote.phase != Phase.ROUND, "it may be said again"  # noqa: S101 - only a bug keeps one
@@ -286,13 +257,61 @@ class Storage:
                 "SELECT data, block, seal, certificate FROM vote WHERE height = ? ORDER BY round, phase",
                 (height,),
             ).fetchall()
-        with decoding(self._path):
+        with decoding(self.path):
             return [self._kept(*row) for row in rows]
 
-    # Inside
+    # A state from elsewhere
+
+    def put_nodes(self, nodes: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep nodes of a state that is not the head's yet: (hash, node), each after all that is below it.
+
+        Synced, all or none.  Then either `install` its block, or go on from the head as if nothing had been.
+        """
+        with self.transaction() as database:
+            if not self._is_joining:
+                database.execute("UPDATE number SET value = 1 WHERE name = 'joining'")
+            self.nodes.put(nodes)
+        self._is_joining = True
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether some of a state that is not the head's is here."""
+        return self._is_joining
+
+    def install(self, link: Link) -> None:
+        """Make a block the head without its body and those before it; the nodes of its state are all here.
+
+        Blocks from before stay until they are pruned.  Votes up to this height are forgotten: it is decided.
+        The caller has verified the certificate.  Raises NodeMissing when the state is not whole.
+        """
+        header = link.header
+        assert header.height > self.head.height, "a chain does not go back"  # noqa: S101 - only a bug asks
+        with self.errors():
+            if not self.nodes.is_live(header.state_root):
+                raise StorageDamaged(self.path, f"the state of block {header.height} is not whole; fetch it")
+        with self.transaction() as database:
+            self._insert_link(link)
+            database.execute("DELETE FROM vote WHERE height <= ?", (header.height,))
+            database.execute("UPDATE number SET value = ? WHERE name = 'headers_from'", (header.height,))
+            database.execute("UPDATE number SET value = 1 WHERE name = 'sweeping'")
+        self.head = _head_of(header)
+        self.sweep()
+
+    def sweep(self) -> int:
+        """Delete all nodes that the head's state does not need; how many.  Interrupted, `open` does it."""
+        with self.transaction() as database:
+            database.execute("UPDATE number SET value = 1 WHERE name = 'sweeping'")
+        with self.errors():
+            count = self.nodes.sweep(self.head.state_root, self.transaction)
+        with self.transaction() as database:
+            database.execute("UPDATE number SET value = 0 WHERE name IN ('joining', 'sweeping')")
+        self._is_joining = False
+        return count
+
+    # For check.py, too
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
+    def transaction(self) -> Iterator[apsw.Connection]:
         """All of what is inside is on the disk afterwards or, when anything is raised, none of it."""
         with self.errors():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -305,6 +324,41 @@ class Storage:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def insert_body(self, block: Block, receipts: Sequence[Receipt]) -> None:
+        """The body of a block whose header is here, and its transactions' index, within a `transaction`."""
+        height = block.header.height
+        body = cbor.encode([transaction.data for transaction in block.transactions])
+        encoded = cbor.encode([receipt.encode() for receipt in receipts])
+        size = pruning.body_size(body, encoded, len(block.transactions))
+        before = (
+            self._connection.execute(
+                "SELECT end FROM body WHERE height < ? ORDER BY height DESC LIMIT 1", (height,)
+            ).get
+            or 0
+        )
+        self._connection.execute(
+            "INSERT INTO body VALUES (?, ?, ?, ?, ?)",
+            (height, size, before + size, body, encoded),
+        )
+        self._connection.executemany(
+            "INSERT INTO tx VALUES (?, ?, ?)",
+            [(tx.tx_hash, height, position) for position, tx in enumerate(block.transactions)],
+        )
+
+    # Inside
+
+    def _insert_link(self, link: Link) -> None:
+        header = link.header
+        self._connection.execute(
+            "INSERT INTO block VALUES (?, ?, ?, ?)",
+            (header.height, header.block_hash, header.data, link.certificate.encode()),
+        )
+
+    def _number(self, name: str) -> int:
+        with self.errors():
+            value: int = self._connection.execute("SELECT value FROM number WHERE name = ?", (name,)).get
+            return value
+
     def _kept(self, vote: bytes, block: bytes | None, seal: bytes | None, certificate: bytes | None) -> Kept:
         shown = Certificate.decode(certificate) if certificate else None
         if shown:
@@ -316,42 +370,8 @@ class Storage:
             certificate=shown,
         )
 
-    def _configure(self) -> None:
-        mode = self._connection.pragma("journal_mode", "WAL")
-        if mode != "wal":
-            advice = "use a local disk: WAL needs memory that processes share"
-            raise StorageError(self._path, f"journal mode is {mode}, not wal; {advice}")
-        self._connection.pragma("synchronous", "FULL")
-        self._connection.pragma("cell_size_check", True)
-        self._connection.pragma("trusted_schema", False)
-        # Memory-mapped, a dying disk would kill the process (SIGBUS) in place of an error.
-        self._connection.pragma("mmap_size", 0)
-        # Nothing of a database goes anywhere else on the disk.
-        self._connection.pragma("temp_store", "MEMORY")
-        self._connection.pragma("journal_size_limit", LOG_BYTES_MAX)
-
-    def _check_identity(self) -> None:
-        if self._connection.pragma("application_id") != APPLICATION_ID:
-            raise StorageDamaged(self._path, "this is a database of another program; check the path")
-        version = self._connection.pragma("user_version")
-        if version != SCHEMA_VERSION:
-            advice = (
-                "upgrade this program"
-                if version > SCHEMA_VERSION
-                else "open it with the version that made it"
-            )
-            raise StorageError(
-                self._path, f"its version is {version}, this program knows {SCHEMA_VERSION}; {advice}"
-            )
-
     def _resume(self) -> None:
-        stored = self._connection.execute("SELECT value FROM meta WHERE name = 'genesis'").get
-        if stored != self.genesis.data:
-            raise WrongChainStored(
-                self._path,
-                f"holds chain {sha256(stored or b'').hexdigest()}, not {self.genesis.chain_id.hex()}; "
-                "take the genesis it was made with, or another file",
-            )
+        storage_schema.check_chain(self._connection, self.path, self.genesis)
         self.head, _ = genesis_execution(self.genesis)
         row = self._connection.execute(
             "SELECT header, certificate, hash FROM block ORDER BY height DESC LIMIT 1"
@@ -360,27 +380,21 @@ class Storage:
             header, certificate = Header.decode(row[0]), Certificate.decode(row[1])
             certificate.verify(self.genesis.chain_id, self.genesis.validators)
             if not row[2] == header.block_hash == certificate.block_hash:
-                raise StorageDamaged(self._path, f"block {header.height} and its certificate do not fit")
-            self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
+                raise StorageDamaged(self.path, f"block {header.height} and its certificate do not fit")
+            self.head = _head_of(header)
+        self._is_joining = bool(self._number("joining"))
+        if self._number("sweeping"):
+            self.sweep()
 
     def _begin(self) -> None:
         _, execution = genesis_execution(self.genesis)
-        with self._transaction() as database:
-            database.execute(SCHEMA)
-            database.pragma("application_id", APPLICATION_ID)
-            database.pragma("user_version", SCHEMA_VERSION)
-            database.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.data,))
-            self._write_nodes(execution, 0)
+        with self.transaction() as database:
+            storage_schema.create(database, self.genesis)
+            self.nodes.write(execution, 0)
 
-    def _write_nodes(self, execution: Execution, height: int) -> None:
-        # A node that comes back is no longer stale: REPLACE clears the mark.
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO node VALUES (?, ?, NULL)", execution.nodes_added.items()
-        )
-        self._connection.executemany(
-            "UPDATE node SET stale_since = ? WHERE hash = ?",
-            [(height, node_hash) for node_hash in execution.nodes_stale],
-        )
+
+def _head_of(header: Header) -> Head:
+    return Head(header.height, header.block_hash, header.time_ms, header.state_root)
 
 
 def _stored_block(header: bytes, certificate: bytes, transactions: bytes, receipts: bytes) -> StoredBlock:

@@ -241,6 +241,19 @@ def verify(root: bytes, key: bytes, proof: bytes) -> bytes | None:
     return value
 
 
+def open_node(node_hash: bytes, node: bytes) -> list[bytes]:
+    """The nodes right below `node`, left one first, empty ones left out: none below a leaf.
+
+    For who copies a map node by node from somebody he does not trust, or looks for damage.
+    Raises NodeMissing when these are not the bytes of the node with this hash.
+    """
+    if not _NODE_SIZE_MIN <= len(node) <= _NODE_SIZE_MIN + VALUE_SIZE_MAX or _node_hash(node) != node_hash:
+        raise NodeMissing(node_hash)
+    if node[0] == _LEAF:
+        return []
+    return [child for child in (node[1:33], node[33:]) if child != EMPTY]
+
+
 def _decode(proof: bytes) -> tuple[int, bytes, bytes, bytes | list[bytes] | None]:
     try:
         parts = cbor.decode(proof, PROOF_SIZE_MAX, 3)

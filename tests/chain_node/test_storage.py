@@ -23,9 +23,11 @@ from chain_node.errors import (
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
 from chain_node.ledger import Execution
+from chain_node.pruning import PLAIN
 from chain_node.schedule import TakeTurns
 from chain_node.state import State
-from chain_node.storage import STATES_KEPT, Storage
+from chain_node.storage import Storage
+from chain_node.storage_nodes import Nodes
 from chain_node.transaction import Transaction, Transfer
 from tests.chain_node.world import (
     ALICE,
@@ -42,6 +44,7 @@ from tests.crash_model import Operation, Sync, Write
 from tests.puf.test_merkle_map import reachable
 
 ONE = VALIDATORS[:1]
+STATES_KEPT = 64
 GENESIS = genesis_of(ONE)
 MADE = tuple[Block, Certificate, Execution]
 
@@ -139,7 +142,7 @@ def test_a_commit_that_is_interrupted_leaves_the_former_head(
         raise InterruptedError("between two statements of the commit")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Storage, "_write_nodes", die)
+        patch.setattr(Nodes, "write", die)
         with pytest.raises(InterruptedError):
             storage.commit(*made)
     assert storage.head == head
@@ -158,7 +161,8 @@ def test_old_states_are_pruned_and_the_last_ones_stay_provable(storage: Storage)
         extend(storage, 1)
         roots.append(storage.head.state_root)
     fresh = [State(storage.entries(root)) for root in roots]
-    storage._nodes.clear()
+    assert PLAIN.states_kept == STATES_KEPT
+    storage.nodes.cache.clear()
     assert [state.account(ALICE.public).nonce for state in fresh[5:]] == list(range(6, STATES_KEPT + 7))
     with (
         pytest.raises(StorageDamaged, match=r"node [0-9a-f]{64} of the Merkle map is missing"),
@@ -176,7 +180,7 @@ def test_it_is_synced_the_one_way_that_keeps_what_it_acknowledged(storage: Stora
     assert (pragma("trusted_schema"), pragma("cell_size_check"), pragma("temp_store")) == (0, 1, 2)
     assert pragma("journal_size_limit") == 16 << 20
     assert pragma("application_id") == int.from_bytes(b"CPCn", "big")
-    assert pragma("user_version") == 2
+    assert pragma("user_version") == 3
 
 
 # Blocks for those that are behind
@@ -409,8 +413,8 @@ def change(path: Path, statement: str) -> None:
             "block 2 and its certificate do not fit",
         ),
         ("UPDATE block SET hash = x'00' WHERE height = 2", "block 2 and its certificate do not fit"),
-        ("PRAGMA user_version = 3", "its version is 3, this program knows 2; upgrade this program"),
-        ("PRAGMA user_version = 1", "its version is 1, this program knows 2; open it with the version that"),
+        ("PRAGMA user_version = 4", "its version is 4, this program knows 3; upgrade this program"),
+        ("PRAGMA user_version = 2", "its version is 2, this program knows 3; open it with the version that"),
     ],
 )
 def test_damage_to_the_head_is_named_when_the_file_is_opened(
@@ -426,7 +430,7 @@ def test_damage_to_the_head_is_named_when_the_file_is_opened(
 def test_damage_to_a_block_or_a_node_is_named_when_it_is_read(path: Path) -> None:
     with closing(Storage.open(path, GENESIS)) as storage:
         extend(storage, 2)
-    change(path, "UPDATE block SET transactions = x'f6' WHERE height = 1")
+    change(path, "UPDATE body SET transactions = x'f6' WHERE height = 1")
     change(path, "UPDATE node SET data = CAST(data || x'00' AS BLOB)")
     with closing(Storage.open(path, GENESIS)) as storage:
         with pytest.raises(StorageDamaged, match="what it holds is no stored list"):
