@@ -278,3 +278,45 @@ def test_a_committee_of_any_size_stops_when_one_more_is_silent(count: int) -> No
         committee.wait(TIMEOUT_MS)
         committee.settle()
     assert committee.decided() == {}
+
+
+# What a mutation found untold
+
+
+def test_two_sealed_blocks_impeach_nobody_once_one_is_known_to_be_certified() -> None:
+    committee = Committee()
+    first, second = committee.sealed("p"), committee.sealed("p", salt=1)
+    shown = committee.certificate(Phase.PREPARE, 0, first.block.header.block_hash, "v1 v2 v3")
+    committee.hand("v0", "v1", committee.ballot("v1", Phase.COMMIT, 0, shown.block_hash, shown))
+    committee["v0"].core.step(committee["p"].key.public, first, 0)
+    committee["v0"].core.step(committee["p"].key.public, second, 0)
+    assert committee.states().startswith("v0 1/0 IDLE")
+
+
+def test_a_block_is_kept_with_the_first_vote_for_it_only() -> None:
+    committee = in_state(State.COMMIT)
+    assert [(item.vote.phase, item.block is None) for item in committee["v0"].disk] == [
+        (Phase.PREPARE, False),
+        (Phase.COMMIT, True),
+    ]
+
+
+def test_who_is_alone_after_a_restart_does_not_run_ahead_either() -> None:
+    committee = in_state(State.IMPEACH_PREPARE)
+    committee.kill("v0")
+    committee.revive("v0")
+    committee.wait(20 * TIMEOUT_MS, "v0")
+    assert committee["v0"].core.current.round == 1
+
+
+def test_a_round_lasts_no_longer_because_another_comes_to_it_late() -> None:
+    committee = in_state(State.IMPEACH_PREPARE)
+    for salt, name in enumerate(("v1", "v2", "v3")):
+        if name == "v3":
+            committee.wait(timeout_ms(TIMEOUT_MS, 1) // 2, "v0")
+        other_hash = committee.sealed("p", salt).block.header.block_hash
+        committee.hand("v0", name, committee.ballot(name, Phase.PREPARE, 1, other_hash))
+    committee.wait(timeout_ms(TIMEOUT_MS, 1) // 2 - 1, "v0")
+    assert committee.states().startswith("v0 1/1 IMPEACH_PREPARE")
+    committee.wait(1, "v0")
+    assert committee.states().startswith("v0 1/2 IMPEACH_PREPARE")
