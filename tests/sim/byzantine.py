@@ -230,7 +230,10 @@ class YesMan(Faulty):
 
 
 class Amnesiac(Faulty):
-    """As a coordinator it knows of no certificate; in other rounds it votes for the impeachment block."""
+    """As a coordinator it knows of no certificate; in other rounds it votes for the impeachment block.
+
+    In round 0 it helps some to decide, and not the others.
+    """
 
     def twist(self, peer: bytes | None, message: Message) -> None:
         if isinstance(message, Ballot) and self.is_ours(message) and message.vote.round:
@@ -244,7 +247,12 @@ class Amnesiac(Faulty):
                     self.say(peer, Ballot(self.vote(vote.height, vote.round, Phase.COORDINATE, impeachment)))
                 for phase in (Phase.PREPARE, Phase.COMMIT):
                     self.say(peer, Ballot(self.vote(vote.height, vote.round, phase, impeachment)))
-        else:
+        elif isinstance(message, Ballot) and peer is None and message.vote.phase == Phase.COMMIT:
+            side = Random(f"{self.world.plan.seed} sides {message.height}")
+            for each in self.peers:
+                if side.random() < 0.4:
+                    self.say(each, message)
+        elif not isinstance(message, Validate):
             self.say(peer, message)
 
 

@@ -21,7 +21,11 @@ CUTS = (BEFORE, TORN, AFTER)
 
 
 class PowerCut(Exception):
-    """The node is gone; what is durable stays."""
+    """The node is gone; what is durable stays.  is_durable: whether that is also what it just wrote."""
+
+    def __init__(self, is_durable: bool) -> None:
+        super().__init__("the power is gone")
+        self.is_durable = is_durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,10 @@ class Disk:
         data = record.data()
         cut = self.cut(self.sync_count)
         if cut == BEFORE:
-            raise PowerCut
+            raise PowerCut(is_durable=False)
         self.log.append((sha256(data).digest(), record, data[: len(data) // 2] if cut == TORN else data))
         if cut:
-            raise PowerCut
+            raise PowerCut(is_durable=cut == AFTER)
 
     def recover(self) -> list[Record]:
         """The records that are whole; a torn one ends the log."""
@@ -110,7 +114,12 @@ class SimStore:
         assert block.header.height == self.head.height + 1
         assert block.header.parent_hash == self.head.block_hash
         record = Record((), (block, certificate, execution))
-        self._disk.append(record, self._name)
+        try:
+            self._disk.append(record, self._name)
+        except PowerCut as cut:
+            if cut.is_durable:
+                self._on_commit(block, certificate)
+            raise
         self._apply(record)
         self._on_commit(block, certificate)
 

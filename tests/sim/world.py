@@ -12,6 +12,8 @@ faulty:
   that names the highest of them, and of f + 1 coordinators in a row one is honest.  A height that was
   under way in round r needs no round beyond max(r, 1) + f + 2: one more, for who had part of round r.
   In a network so slow that a round of the base length T is no use, ROUNDS_SLOW more: they double.
+  Nobody is left behind: the round in which f + 1 honest validators are is everybody's after the time in
+  which what is said is said again and arrives.
 - progress: such a height ends within its rounds' timers.
 - transactions: what a client has been told is taken is final within TURNS heights of each honest proposer.
 """
@@ -25,7 +27,7 @@ from typing import Any
 
 from chain_node import messages
 from chain_node.block import Block, Certificate
-from chain_node.errors import Refused
+from chain_node.errors import IllicitBlock, Refused
 from chain_node.genesis import Genesis
 from chain_node.lbft import Core
 from chain_node.lbft_height import HeightCore
@@ -190,6 +192,8 @@ class World:
                 self._check_end()
             except Failed as failure:
                 self.result.failure = failure
+            except IllicitBlock as error:
+                self.result.failure = Failed("agreement", f"a certified block cannot follow: {error}")
             except Exception as error:
                 self.result.failure = Failed("error", f"{type(error).__name__}: {error}")
                 self.result.failure.__cause__ = error
@@ -224,7 +228,7 @@ class World:
     def _partition(self, rng: Random, end_us: int) -> tuple[list[tuple[int, int]], int]:
         """Links that are cut, and for how long: some cut both ways, some one way, some a single node."""
         indexes = range(len(self.nodes))
-        kind = rng.choice(("halves", "one way", "links", "alone", "deaf"))
+        kind = rng.choice(("halves", "one way", "links", "alone", "deaf", "mute"))
         side = [rng.random() < 0.5 for _ in indexes]
         alone = rng.randrange(len(self.nodes))
         links = []
@@ -236,6 +240,7 @@ class World:
                     or (kind == "links" and rng.random() < 0.4)
                     or (kind == "alone" and alone in (one, other))
                     or (kind == "deaf" and other == alone)
+                    or (kind == "mute" and one == alone)
                 ):
                     links.append((one, other))
         return links, min(rng.randrange(1_000, 60_000) * 1_000, end_us)
@@ -290,6 +295,34 @@ class World:
         self._heights_at_heal = max(node.height for node in self.honest) + 1
         self._bad_rounds = max(node.replica.core.current.round for node in self.honest)
         self.at(self.time_us + self._limit_us(), self._give_up)
+        self._look_who_is_behind()
+
+    def _look_who_is_behind(self) -> None:
+        """Note where f + 1 honest validators are, and see that all are there a little later."""
+        places = sorted(self._places().values(), reverse=True)
+        joined = places[min(self.plan.faulty_max, len(places) - 1)]
+        plan = self.plan
+        # What comes while a message is being answered may cross it: twice.
+        soon_us = 2 * (plan.timeout_ms * 1_000 // 4 + 2 * plan.calm_us)
+        self.at(self.time_us + soon_us, self._see_all_there, joined)
+
+    def _see_all_there(self, joined: tuple[int, int]) -> None:
+        for name, place in self._places().items():
+            if place < joined and place[0] == joined[0]:
+                raise Failed(
+                    "rounds",
+                    f"{name} is in {place[0]}/{place[1]}, others long have been in {joined[0]}/{joined[1]}",
+                )
+        self._look_who_is_behind()
+
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """Height and round of each honest validator."""
+        places = {}
+        for node in self.honest:
+            if node.key and node.key.public in self.genesis.validators:
+                current = node.replica.core.current
+                places[node.name] = (current.height, current.round)
+        return places
 
     # Messages
 
@@ -364,7 +397,7 @@ class World:
 
     @property
     def _heights_to_go(self) -> int:
-        return self._heights_at_heal + TURNS * self.plan.proposers
+        return self._heights_at_heal + self.plan.proposers + 1
 
     def _limit_us(self) -> int:
         """How long after the network healed all must be well."""
