@@ -136,7 +136,8 @@ async def _silent(world: World, *, is_one_way: bool) -> None:
         world.proxy.stall(is_one_way=is_one_way)
         world.faults += 1
         await asyncio.gather(noticed, asyncio.sleep(world.silence_s))
-        world.proxy.flow()
+        # What was on its way arrives after all, or never does.
+        world.moments.choice((world.proxy.flow, world.proxy.cut))()
 
 
 FAULTS: dict[str, Callable[[World], Awaitable[None]]] = {

@@ -4,7 +4,7 @@ Runs on CPython, on Linux.  Messages come at a steady rate from one broker, whic
 as `cpc run` runs it or thingsboard-gateway, sends them on to another one, through a proxy.  The same happens
 to both, one after the other:
 
-    well, SIGKILL to the broker and some time without it, well, half-open for some time, well
+    well, SIGKILL to the broker and some time without it, well, half-open for some time and then cut, well
 
 What the second broker took, which it told before it acknowledged, is counted by the part in which a message
 was published.  A receiver of ours drops what it knows by its key; the peer's messages have none.
@@ -181,7 +181,8 @@ async def _suffer(link: Link, plan: Plan, proxy: StallingProxy, server: BrokerPr
             await asyncio.sleep(0.001)
         if not server.is_running:
             await server.start()
-        proxy.flow()
+        if part == SILENT:
+            proxy.cut()
     return published
 
 

@@ -1,7 +1,7 @@
 """A TCP proxy on 127.0.0.1 that can fall silent without closing anything: what a half-open link is like.
 
-Runs on CPython.  While it is silent it still takes what is sent, as kernels and networks do, and delivers it
-when it is not any more, also from a side that has given up meanwhile.
+Runs on CPython.  While it is silent it still takes what is sent, as kernels and networks do.  Afterwards that
+is delivered, also from a side that has given up meanwhile, or lost, as the test wants.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ class StallingProxy:
         self.up.set()
         self.down.set()
 
+    def cut(self) -> None:
+        """As flow, but nothing of what was held back arrives, and its connections are over."""
+        for task in self._tasks:
+            task.cancel()
+        self.flow()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -95,20 +101,20 @@ class StallingProxy:
         held: asyncio.Queue[bytes] = asyncio.Queue()
         delivering = asyncio.ensure_future(self._deliver(held, writer, may_pass))
         try:
-            while data := await reader.read(CHUNK_BYTES):
-                held.put_nowait(data)
-        except OSError:
-            # Cut off: what was sent before was sent.
-            data = b""
-        finally:
+            try:
+                while data := await reader.read(CHUNK_BYTES):
+                    held.put_nowait(data)
+            except OSError:
+                # Cut off: what was sent before was sent.
+                data = b""
             if is_client and not (self.up.is_set() and self.down.is_set()):
                 self.given_up_count += 1
                 self.news.set()
             held.put_nowait(b"")
-            try:
-                await delivering
-            finally:
-                delivering.cancel()
+            await delivering
+        finally:
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
 
     async def _deliver(
         self, held: asyncio.Queue[bytes], writer: asyncio.StreamWriter, may_pass: asyncio.Event

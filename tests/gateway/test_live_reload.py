@@ -13,10 +13,11 @@ import pytest
 
 from gateway.app import GatewayApp
 from gateway.cli_gateway import CONFIG_NAME
-from gateway.config import load
+from gateway.config import StreamConfig, load
 from gateway.disk import DiskFull
-from gateway.errors import GatewayError
-from gateway.live_reload import OPENED_ANEW
+from gateway.errors import GatewayError, SpoolError
+from gateway.ingest import StreamRuntime
+from gateway.live_reload import OPENED_ANEW, LiveReload
 from gateway.sensors.source import Gap, SourceError
 from gateway.uplink_handover import Handover
 from obd.can_frame import CanFrame
@@ -239,6 +240,29 @@ def test_when_one_stream_cannot_be_changed_none_is(tmp_path: Path, sources: dict
     run(story)
 
 
+def test_a_stream_that_is_changed_by_half_is_changed_back(
+    tmp_path: Path, sources: dict[str, FedSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with bench(tmp_path) as it:
+            first = sources["can0"]
+
+            def full(reload: LiveReload, stream: StreamRuntime, new: StreamConfig) -> None:
+                raise SpoolError("no room")
+
+            monkeypatch.setattr(LiveReload, "_replace_pipeline", full)
+            await it.refused(
+                ('source = "fed:can0"', 'source = "fed:can0"\noverrun = "drop-oldest"'),
+                ("block_ms = 1000", "block_ms = 2000"),
+            )
+            assert sources["can0"] is not first
+            assert sources["can0"].overrun == "drop-newest"
+            assert it.app.streams[0].config == it.app.config.streams[0]
+            await feed(sources["can0"], 2)
+
+    run(story)
+
+
 # --------------------------------------------------------------------- sections
 
 
@@ -450,7 +474,8 @@ def test_a_full_disk_keeps_the_uplink_as_it_was(
 
             monkeypatch.setattr(Handover, "settle", full)
             topic = ("[uplink]", '[uplink]\ntopic = "new/{stream}"')
-            await it.refused(topic, ('source = "fed:can1"', 'source = "fed:can1"\nupload_segments = 3'))
+            why = await it.refused(topic, ("upload_segments = 1", "upload_segments = 3"))
+            assert "outbox.db: the disk is full" in why
             assert it.app.config.uplink.topic == "cpc/{gateway}/{stream}"
             monkeypatch.setattr(Handover, "settle", settle)
             await feed(sources["can0"], 5)

@@ -88,6 +88,16 @@ def test_gaps_between_samples_that_went_are_told_before_those_that_stayed() -> N
     assert backlog.take(9) == Batch([4, 5], ["c", "d"], [(0, Gap(FULL, 2, 1, 3)), (0, Gap("cut", 3, 2, 2))])
 
 
+def test_a_gap_between_samples_that_stay_keeps_its_place_when_older_ones_go() -> None:
+    backlog = Backlog(SourceStats(), 3, DROP_OLDEST, FULL)
+    backlog.put([1, 2], ["a", "b"])
+    backlog.gap("cut", 3, 2, 3)
+    backlog.put([3], ["c"])
+    backlog.put([4], ["d"])
+    assert backlog.take(2) == Batch([2, 3], ["b", "c"], [(0, Gap(FULL, 1, 1, 1)), (1, Gap("cut", 3, 2, 3))])
+    assert backlog.take(2) == Batch([4], ["d"])
+
+
 def test_reasons_without_end_take_no_room_without_end_and_what_they_count_stays_exact() -> None:
     backlog = Backlog(SourceStats(), 2, DROP_NEWEST, FULL)
     for number in range(1_000):
