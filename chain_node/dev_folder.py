@@ -13,18 +13,21 @@ Keys are written before the genesis that names them, each file whole and synced 
 there: whatever moment the power is cut at, the next start goes on.
 """
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from chain_node.errors import DataDirDamaged, DataDirInUse, DevNodeError, WireError
+from chain_node.errors import DataDirDamaged, DevNodeError, WireError
+from chain_node.folder_files import (
+    file_errors,
+    lock_folder,
+    make_folder,
+    new_key,
+    read_file,
+    read_key,
+    write_file,
+)
 from chain_node.genesis import GENESIS_SIZE_MAX, Genesis
-from chain_node.rpc_format import from_hex
-from chain_node.storage_file import sync_directory
 from chain_node.transaction import SUPPLY_UCPC
 from puf.ed25519 import SigningKey
 
@@ -72,33 +75,16 @@ def open_folder(path: Path, rules: Rules, now_ms: int) -> DevFolder:
     """
     if rules.validator_count is not None and not 1 <= rules.validator_count <= VALIDATORS_MAX:
         raise DevNodeError(str(path), f"a development chain has 1 to {VALIDATORS_MAX} validators")
-    with _file_errors(path):
-        _make_folder(path)
-        lock = _lock(path)
+    with file_errors(path):
+        make_folder(path)
+        lock = lock_folder(path)
     try:
-        with _file_errors(path):
+        with file_errors(path):
             genesis, validators, treasury = _open_chain(path, rules, now_ms)
     except BaseException:
         lock.close()
         raise
     return DevFolder(path, lock, genesis, validators, treasury)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
-        sync_directory(folder.parent)
-
-
-def _lock(folder: Path) -> IO[bytes]:
-    """The open lock file; closing it, or dying, gives the folder free."""
-    lock = (folder / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise DataDirInUse(str(folder), "a node runs on this folder; stop it, or take another one") from None
-    return lock
 
 
 def _open_chain(
@@ -110,10 +96,10 @@ def _open_chain(
         validators = _open_keys(folder, rules.validator_count or 1, is_new=True)
         treasury = _open_key(folder / "treasury.key", is_new=True)
         genesis = _new_genesis(rules, validators, treasury, now_ms)
-        _write_file(path, Genesis.decode(genesis.data).data)
+        write_file(path, Genesis.decode(genesis.data).data)
         return genesis, validators, treasury
     try:
-        genesis = Genesis.decode(_read_file(path, GENESIS_SIZE_MAX))
+        genesis = Genesis.decode(read_file(path, GENESIS_SIZE_MAX))
     except WireError as error:
         raise DataDirDamaged(str(folder), f"genesis.cbor is {error}; {_RESTORE}") from error
     treasury = _open_key(folder / "treasury.key", is_new=False)
@@ -158,39 +144,4 @@ def _numbered(stem: str, index: int, suffix: str) -> str:
 
 
 def _open_key(path: Path, *, is_new: bool) -> SigningKey:
-    if not path.exists():
-        if not is_new:
-            raise DataDirDamaged(str(path.parent), f"{path.name} is missing; {_RESTORE}")
-        key = SigningKey.generate()
-        _write_file(path, key.seed.hex().encode() + b"\n")
-        return key
-    seed = from_hex(_read_file(path, 65).decode("ascii", "replace").rstrip("\n"), 32, 32)
-    if seed is None:
-        raise DataDirDamaged(str(path.parent), f"{path.name} is not 64 hex digits; {_RESTORE}")
-    return SigningKey(seed)
-
-
-def _read_file(path: Path, size_max: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size_max + 1)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there, readable by its owner only."""
-    part = path.with_suffix(".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    part.rename(path)
-    sync_directory(path.parent)
-
-
-@contextlib.contextmanager
-def _file_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = f"{error.strerror} ({error.filename}); check its owner, its permissions and the disk"
-        raise DevNodeError(str(folder), why) from error
+    return new_key(path) if is_new and not path.exists() else read_key(path, _RESTORE)

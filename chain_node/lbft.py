@@ -107,8 +107,11 @@ class Core:
         return self._take()
 
     def hear(self, sender: bytes, height: int, now_ms: int) -> Ready:
-        """A node works on this height, whatever it said: what we lack is asked for."""
-        if height > self.current.height:
+        """A node works on this height, whatever it said: what we lack is asked for, what it lacks is sent."""
+        if height < self.current.height:
+            if height > 0 and self._sync.may_serve(sender, now_ms):
+                self._duties.serve.append(Serve(sender, height, 1))
+        elif height > self.current.height:
             self._sync.note(sender, height, self.current.height, now_ms)
             if not self.current.decided:
                 self._sync_now(now_ms)

@@ -146,7 +146,7 @@ class Node:
 
     def hear(self, sender: bytes, height: int) -> None:
         """A peer works on this height, whatever it said; looked at when the node's turn comes."""
-        if height > self.head.height + 1:
+        if height != self.head.height + 1:
             self._inbox.append((sender, height))
             self._wake.set()
 
@@ -156,6 +156,12 @@ class Node:
         Only of a node that runs.
         """
         return self.replica.glance(sender, header, proof)
+
+    def retire(self, from_height: int, why: str) -> None:
+        """Propose and vote no more from this block on: its rules are not known here.  why: for people."""
+        self._start()
+        with self.storage.errors():
+            self._send(self.replica.retire(from_height, why, self._steady_ms(), self._clock_ms()))
 
     async def run(self) -> None:
         """Take part until cancelled.  Raises StorageError when the file cannot be used any more."""

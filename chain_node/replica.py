@@ -46,6 +46,8 @@ TX_ROOM = 5
 """Bytes of CBOR around each transaction in a block."""
 CLOCK_DRIFT_MS = 5_000
 """How far a block's time may be ahead of our clock; one that is further ahead waits until it is not."""
+RETIRED_RETRY_MS = 60_000
+"""How long a node that is too old waits before it tries again to follow."""
 FULL_RETRY_MS = 1_000
 """How long a node waits for room on a full disk."""
 RELAYED_MAX = 256
@@ -107,12 +109,15 @@ class Replica:
         self.store = store
         self.genesis = genesis
         self.pool = Pool() if pool is None else pool
-        self.trouble = ""
-        """Why this node takes part in nothing at present, for people; empty when all is well."""
         self.judged: Callable[[bytes, Message, Fate], None] = lambda sender, message, fate: None
         """Is told what became of each message that came."""
         self.evidence: list[Equivocation] = []
         """Who was caught signing two things, since the start."""
+        self._full = ""
+        """What a full disk says."""
+        self._retires_at: int | None = None
+        self._why_retired = self._retired = ""
+        """Why this node only follows, since that height; empty before."""
         self._key = key
         self._signatures = signatures or Signatures(genesis.chain_id, genesis.validators, key)
         self._schedule = schedule or TakeTurns(genesis.proposers)
@@ -134,6 +139,11 @@ class Replica:
     def head(self) -> Head:
         """The last final block."""
         return self.store.head
+
+    @property
+    def trouble(self) -> str:
+        """Why this node takes part in nothing at present, for people; empty when all is well."""
+        return self._full or self._retired
 
     @property
     def core(self) -> Core:
@@ -189,6 +199,14 @@ class Replica:
         """
         return Fate.UNASKED if self._retry_at_ms else self._core.glance(sender, header, proof)
 
+    def retire(self, from_height: int, why: str, now_ms: int, wall_ms: int) -> Sends:
+        """Propose and vote no more from this block on, whose rules are not known here; follow if possible."""
+        self._now_ms, self._wall_ms = now_ms, wall_ms
+        self._retires_at, self._why_retired = from_height, why
+        if self.head.height + 1 >= from_height and not self._retired:
+            self._guard(self._begin)
+        return self._taken()
+
     def tick(self, now_ms: int, wall_ms: int) -> Sends:
         """The clocks show this."""
         self._now_ms, self._wall_ms = now_ms, wall_ms
@@ -233,13 +251,18 @@ class Replica:
             queue = deque([event()])
             while queue:
                 queue.extend(self._do(queue.popleft()))
-            self.trouble = ""
+            self._full = ""
         except StorageFull as error:
-            if not self.trouble:
+            if not self._full:
                 log.error("takes part in nothing until there is room: %s", error)
             # Told to whoever asks; the path is the business of the log.
-            self.trouble = error.why
+            self._full = error.why
             self._retry_at_ms = self._now_ms + FULL_RETRY_MS
+        except IllicitBlock as error:
+            if not self._retired:
+                raise
+            log.error("stops at block %d, whose rules it does not know: %s", self.head.height, error)
+            self._retry_at_ms = self._now_ms + RETIRED_RETRY_MS
 
     def _do(self, ready: Ready) -> list[Ready]:
         following = []
@@ -264,6 +287,11 @@ class Replica:
     def _begin(self) -> Ready:
         """Begin the height after the head."""
         head, genesis = self.head, self.genesis
+        if self._retires_at is not None and head.height + 1 >= self._retires_at and not self._retired:
+            log.error("proposes and votes no more: %s", self._why_retired)
+            self._retired, self._key = self._why_retired, None
+            self._signatures = Signatures(genesis.chain_id, genesis.validators, None)
+            self._core = self._new_core()
         block, execution = ledger.impeachment_block(self.store.read_node, head, genesis, self._schedule)
         self._executions = {block.header.block_hash: execution}
         self._held = {}
@@ -280,7 +308,8 @@ class Replica:
             has_work=head.height == 0 or self.pool.has_ready(self.nonce_of),
         )
         self._relay()
-        return self._core.begin(start, self._now_ms, self.store.votes(start.height))
+        kept = () if self._retired else self.store.votes(start.height)
+        return self._core.begin(start, self._now_ms, kept)
 
     def _commit(self, decided: Decided) -> None:
         block = decided.block

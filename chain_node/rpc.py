@@ -21,7 +21,7 @@ helps, `data.retry_after_ms`.  A batch holds at most BATCH_MAX requests.  Source
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chain_node import quorum
@@ -130,9 +130,17 @@ class Params:
 
 
 class Dispatcher:
-    """Answers requests about one node.  faucet: where there is one, `dev_fund` works."""
+    """Answers requests about one node.  faucet: where there is one, `dev_fund` works.
 
-    def __init__(self, node: Node, faucet: Faucet | None = None) -> None:
+    more: methods beside those of this file, by name.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        faucet: Faucet | None = None,
+        more: Mapping[str, Callable[[Params], dict[str, object]]] | None = None,
+    ) -> None:
         self._node = node
         self._faucet = faucet
         self._methods: dict[str, Callable[[Params], dict[str, object]]] = {
@@ -147,6 +155,7 @@ class Dispatcher:
             "mandate_get": self._mandate_get,
             "conduct_get": self._conduct_get,
             "state_get": self._state_get,
+            **(more or {}),
         }
         if faucet:
             self._methods["dev_fund"] = self._dev_fund
