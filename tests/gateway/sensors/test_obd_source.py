@@ -132,6 +132,20 @@ def test_only_what_is_wished_is_asked_and_a_table_beside_it(tmp_path: Path) -> N
         run(story(car.path))
 
 
+def test_a_car_that_counts_in_larger_steps_is_believed(tmp_path: Path) -> None:
+    async def story(path: str) -> None:
+        source = adapter_source(path, Wishes({0x0B: 10}, (), 0))
+        reader = Reader(source)
+        pressure = await reader.until_value("intake_pressure")
+        await source.close()
+        assert pressure["value"] == 2 * pressure["raw"][0]
+
+    with plugged_car(tmp_path) as car:
+        # PID 4F: the scale of PID 0B goes to 510 kPa.
+        car.car.ecus[0].pids[0x4F] = lambda moment: b"\x00\x00\x00\x33"
+        run(story(car.path))
+
+
 def test_the_plug_is_pulled_and_put_back(tmp_path: Path) -> None:
     with plugged_car(tmp_path) as car:
 
