@@ -138,6 +138,10 @@ class NodeClient:
             trouble=answer.text("trouble"),
         )
 
+    async def ask(self, method: str) -> dict[str, object]:
+        """What a node answers to a method without params, as it is: to be shown, and not to be believed."""
+        return (await self._call(method, {})).value
+
     async def genesis(self) -> Genesis:
         """The chain's genesis.  Trust it only if its `chain_id` is the one you know."""
         answer = await self._call("genesis", {})
