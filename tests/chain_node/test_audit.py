@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain_node import audit
+from chain_node import audit, ledger
 from chain_node.audit import ENTRY_KINDS, Totals, recognise
 from chain_node.book import SUPPLY_UCPC, Entry
 from chain_node.entry import Account, account_key
@@ -53,7 +53,7 @@ def test_what_is_no_entry_is_named() -> None:
         recognise(b"gg")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_garbage_in_an_entry_is_refused_or_is_another_good_entry_of_one_kind(data: st.DataObject) -> None:
     entry = data.draw(st.sampled_from(samples.ENTRIES))
@@ -73,7 +73,7 @@ def test_garbage_in_an_entry_is_refused_or_is_another_good_entry_of_one_kind(dat
     assert all(each.encode() == found for each in good)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_garbage_in_a_body_is_refused_or_is_another_good_body(data: st.DataObject) -> None:
     body: Body = data.draw(st.sampled_from(samples.BODIES))
@@ -149,6 +149,14 @@ def test_money_that_is_locked_for_nothing_or_not_locked_is_found() -> None:
         audit.check(forged(place, status=EscrowStatus.REFUNDED))
     with pytest.raises(BooksWrong, match="have put 200 ucpc aside, open escrows hold 201"):
         audit.check(forged(place, amount_ucpc=201))
+
+
+def test_every_block_that_a_test_makes_is_audited() -> None:
+    chain = grown()
+    entries = forged(escrow_key(ALICE.public, samples.TWO), amount_ucpc=201)
+    head = replace(chain.head, state_root=entries.root)
+    with pytest.raises(BooksWrong, match="open escrows hold 201"):
+        ledger.execute(entries.nodes.__getitem__, head, chain.place(), [])
 
 
 def test_a_node_that_is_gone_is_named() -> None:

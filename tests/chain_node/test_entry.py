@@ -42,6 +42,7 @@ def test_golden_keys() -> None:
 
 def test_golden_values() -> None:
     assert Account(5, 6, 7, 8).encode().hex() == "a40105020603070408"
+    assert Account(5, 6, 7, 8, 9).encode().hex() == "a501050206030704080509"
     assert StreamEntry(9).encode().hex() == "a10109"
     assert Conduct(1, 2, 3).encode().hex() == "a3010102020303"
     assert EquivocationEntry(1, 2, ONE, 4).encode().hex() == "a401010202035820" + ONE.hex() + "0404"
@@ -56,6 +57,7 @@ def test_golden_values() -> None:
     [
         Account(),
         Account(SUPPLY_UCPC, 6, 7, 8),
+        Account(0, 6, 7, 8, SUPPLY_UCPC),
         ENTRY,
         StreamEntry(0),
         Conduct(),
@@ -65,6 +67,11 @@ def test_golden_values() -> None:
 )
 def test_entries_come_back(entry: Any) -> None:
     assert type(entry).decode(entry.encode()) == entry
+
+
+def test_an_account_that_has_locked_nothing_does_not_say_so() -> None:
+    with pytest.raises(WireError, match="locked_ucpc is not from 1"):
+        Account.decode(bytes.fromhex("a501050206030704080500"))
 
 
 def test_the_quota_of_one_day_does_not_count_on_another() -> None:

@@ -1,7 +1,7 @@
 """Arbitrary sequences of all kinds of transactions: money is conserved, and what has ended stays ended.
 
 The books are kept here a second time, from the receipts alone, and compared with the state after every block;
-tests/chain_node/conftest.py has each block's whole state counted as well.
+tests/conftest.py has each block's whole state counted as well.
 """
 
 from collections import Counter

@@ -166,6 +166,22 @@ def test_removing_all_leaves_the_empty_map() -> None:
     assert (tree.root, tree.nodes) == (EMPTY, {})
 
 
+def test_whoever_walks_down_finds_every_value() -> None:
+    tree = MerkleMap()
+    tree.update({bytes([number]): bytes([number, 7]) for number in range(50)})
+    waiting, found = [tree.root], []
+    while waiting:
+        below = tree.below(waiting.pop())
+        if len(below) == 1:
+            found += below
+        else:
+            waiting += [node_hash for node_hash in below if node_hash != EMPTY]
+    assert sorted(found) == [bytes([number, 7]) for number in range(50)]
+    del tree.nodes[tree.root]
+    with pytest.raises(NodeMissing):
+        tree.below(tree.root)
+
+
 def test_a_value_that_comes_back_is_no_longer_stale() -> None:
     tree = filled(50)
     root = tree.root

@@ -1,4 +1,4 @@
-"""Every block that any of these tests executes is audited: its state's money is counted, all of it."""
+"""Every block that any test executes in its own process is audited: all money of its state is counted."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,9 +25,9 @@ def audited(make: Callable[..., Any], execution_of: Callable[[Any], Execution]) 
     return wrapped
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="session")
 def audit_of_every_block() -> Iterator[None]:
-    """For the whole folder."""
+    """In the simulator, too, whose nodes all run here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "execute", audited(ledger.execute, lambda made: made))
         patch.setattr(ledger, "impeachment_block", audited(ledger.impeachment_block, lambda made: made[1]))
