@@ -318,14 +318,11 @@ JSON = st.recursive(
     max_leaves=8,
 )
 METHODS = st.sampled_from(
-    (
-        "chain_info genesis headers tx_submit tx_get account_get did_get escrow_get mandate_get conduct_get "
-        "state_get dev_fund x"
-    ).split()
-)
+    ["chain_info", "genesis", "headers", "tx_submit", "tx_get", "account_get", "state_get", "dev_fund", "x"]
+) | st.sampled_from(["did_get", "escrow_get", "mandate_get", "conduct_get"])
 NAMES = st.sampled_from(
-    "from count tx tx_hash account key amount_ucpc did height payer escrow operator other".split()
-)
+    ["from", "count", "tx", "tx_hash", "account", "key", "amount_ucpc", "other"]
+) | st.sampled_from(["did", "height", "payer", "escrow", "operator"])
 REQUESTS = st.fixed_dictionaries(
     {"jsonrpc": st.just("2.0"), "id": JSON, "method": METHODS | JSON},
     optional={"params": st.dictionaries(NAMES, JSON, max_size=3) | JSON},
