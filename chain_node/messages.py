@@ -8,6 +8,12 @@ Runs on CPython; pure.  A message is a CBOR list that begins with its kind:
     [4, height, block hash]            WantBlock   please send the block with this hash
     [5, first height, count]           WantChain   please send the final blocks from here on
     [6, [transaction, ...], null]      Relay       these wait to enter a block
+    [16, 0 or 1, [hash, ...]]          WantNodes   please send these nodes of a state; 1: and those below
+    [17, first hash, [node, ...]]      StateNodes  the answer; fewer than asked for, or none
+    [18, first height, count]          WantLinks   please send headers with certificates; from 0: the newest
+    [19, first height, [bytes, ...]]   Links       the answer: header, certificate, header, certificate ...
+
+Kinds 16 to 19 are for who joins late (snapshot.py); consensus has no use for them.
 
 Blocks, votes and certificates stand in it as the byte strings that block.py defines.  Reading checks
 form and bounds, and the signatures of a block's transactions; votes, seals and certificates are
@@ -22,6 +28,7 @@ from typing import ClassVar
 from chain_node.block import (
     BLOCK_SIZE_MAX,
     CERTIFICATE_SIZE_MAX,
+    HEADER_SIZE_MAX,
     VOTE_SIZE_MAX,
     Block,
     Certificate,
@@ -31,9 +38,11 @@ from chain_node.block import (
     Vote,
 )
 from chain_node.errors import Refused, WireError
+from chain_node.evidence import Link
 from chain_node.fields import HASH_SIZE, check_blob, check_integer, read
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
 from puf import cbor
+from puf.merkle_map import VALUE_SIZE_MAX
 
 MESSAGE_SIZE_MAX = BLOCK_SIZE_MAX + CERTIFICATE_SIZE_MAX + VOTE_SIZE_MAX
 CHAIN_COUNT_MAX = 16
@@ -42,6 +51,13 @@ RELAY_COUNT_MAX = 1_024
 """Transactions in one Relay."""
 MESSAGE_ITEMS_MAX = RELAY_COUNT_MAX + 8
 """CBOR values in a message."""
+NODES_COUNT_MAX = 1_024
+"""Nodes in one StateNodes, and hashes in one WantNodes."""
+NODES_SIZE_MAX = 1 << 18
+"""Bytes of the nodes in one StateNodes, unless it is one node."""
+NODE_SIZE_MAX = VALUE_SIZE_MAX + 33
+LINKS_COUNT_MAX = 128
+"""Headers that one WantLinks asks for."""
 BALLOT_PHASES = (Phase.PREPARE, Phase.COMMIT, Phase.ROUND, Phase.COORDINATE)
 
 
@@ -143,9 +159,69 @@ class Relay:
         return [[transaction.data for transaction in self.transactions], None]
 
 
+@dataclass(frozen=True, slots=True)
+class WantNodes:
+    """Asks for nodes of a state by their hashes."""
+
+    KIND: ClassVar[int] = 16
+    is_deep: bool
+    """Also for what is below each, left before right, before the next one, as far as an answer goes."""
+    hashes: tuple[bytes, ...]
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [int(self.is_deep), list(self.hashes)]
+
+
+@dataclass(frozen=True, slots=True)
+class StateNodes:
+    """Nodes that were asked for, in the order of the asking, up to the first that is not there."""
+
+    KIND: ClassVar[int] = 17
+    first: bytes
+    """The first hash that was asked for: tells which request this answers."""
+    nodes: tuple[bytes, ...]
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.first, list(self.nodes)]
+
+
+@dataclass(frozen=True, slots=True)
+class WantLinks:
+    """Asks for headers with their certificates."""
+
+    KIND: ClassVar[int] = 18
+    first: int
+    """A height; 0 asks for the newest alone."""
+    count: int
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.first, self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Headers with their certificates, by rising height without a gap; none where there is none."""
+
+    KIND: ClassVar[int] = 19
+    first: int
+    """What was asked for: tells which request this answers."""
+    links: tuple[Link, ...]
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        pairs = ((link.header.data, link.certificate.encode()) for link in self.links)
+        return [self.first, [data for pair in pairs for data in pair]]
+
+
+SnapshotMessage = WantNodes | StateNodes | WantLinks | Links
+"""What those who join late exchange with others; snapshot.py takes it."""
+SNAPSHOT_KINDS = frozenset((WantNodes.KIND, StateNodes.KIND, WantLinks.KIND, Links.KIND))
 ConsensusMessage = Proposal | Ballot | Validate | WantBlock | WantChain
 """What the consensus core takes."""
-Message = ConsensusMessage | Relay
+Message = ConsensusMessage | Relay | SnapshotMessage
 
 
 def encode(message: Message) -> bytes:
@@ -204,7 +280,42 @@ def decode_wanted(data: bytes, known: Known | None, glance: Glance) -> Message |
         )
     if kind == Relay.KIND and second is None:
         return Relay(_transactions(first, known))
-    raise WireError(what, f"its kind is none of 1 to {Relay.KIND}")
+    if kind in SNAPSHOT_KINDS:
+        return _snapshot_message(kind, first, second)
+    raise WireError(what, f"its kind is none of 1 to {Relay.KIND} and {WantNodes.KIND} to {Links.KIND}")
+
+
+def _snapshot_message(kind: object, first: object, second: object) -> SnapshotMessage:
+    what = "message"
+    if kind == WantNodes.KIND:
+        is_deep = bool(check_integer(first, what, "depth", 0, 1))
+        hashes = _list(second, "hashes", NODES_COUNT_MAX)
+        if not hashes:
+            raise WireError(what, "it asks for nothing")
+        return WantNodes(is_deep, tuple(check_blob(item, what, "a hash", HASH_SIZE) for item in hashes))
+    if kind == StateNodes.KIND:
+        asked = check_blob(first, what, "the first hash", HASH_SIZE)
+        nodes = _list(second, "nodes", NODES_COUNT_MAX)
+        return StateNodes(asked, tuple(_blob(item, "a node", NODE_SIZE_MAX) for item in nodes))
+    height = check_integer(first, what, "first height")
+    if kind == WantLinks.KIND:
+        return WantLinks(height, check_integer(second, what, "count", 1, LINKS_COUNT_MAX))
+    items = _list(second, "headers and certificates", 2 * LINKS_COUNT_MAX)
+    if len(items) % 2:
+        raise WireError(what, "a header has no certificate")
+    return Links(
+        height,
+        tuple(
+            Link(Header.decode(_blob(header, "a header", HEADER_SIZE_MAX)), _certificate(certificate))
+            for header, certificate in zip(items[::2], items[1::2], strict=True)
+        ),
+    )
+
+
+def _list(value: object, name: str, count_max: int) -> list[object]:
+    if not isinstance(value, list) or len(value) > count_max:
+        raise WireError("message", f"its {name} are no list of at most {count_max}")
+    return value
 
 
 def _transactions(value: object, known: Known | None) -> tuple[Transaction, ...]:

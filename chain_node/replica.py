@@ -30,7 +30,7 @@ from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Execution, Head, Place
 from chain_node.mempool import Pool
-from chain_node.messages import Message, Relay, Validate
+from chain_node.messages import ConsensusMessage, Message, Relay, Validate
 from chain_node.reason import Reason
 from chain_node.schedule import Schedule, TakeTurns
 from chain_node.signatures import Signatures
@@ -181,7 +181,7 @@ class Replica:
         if isinstance(message, Relay):
             taken = [transaction for transaction in message.transactions if self._take_in(transaction)]
             self.judged(sender, message, Fate.TAKEN if taken else Fate.DUPLICATE)
-        elif not self._retry_at_ms:
+        elif isinstance(message, ConsensusMessage) and not self._retry_at_ms:
             self._guard(lambda: self._core.step(sender, message, now_ms))
         return self._taken()
 

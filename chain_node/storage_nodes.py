@@ -73,14 +73,14 @@ class Nodes:
             self.cache.update(execution.nodes_added)
 
     def walk(self, root: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """(hash, node) of every node under `root`, each checked.  Raises NodeMissing at the first damage."""
+        """(hash, node) of every node under `root`, from left to right.  Raises NodeMissing at damage."""
         waiting = [] if root == EMPTY else [root]
         while waiting:
             node_hash = waiting.pop()
             node = self.find(node_hash)
             if node is None:
                 raise NodeMissing(node_hash)
-            waiting += open_node(node_hash, node)
+            waiting += reversed(open_node(node_hash, node))
             yield node_hash, node
 
     def sweep(self, root: bytes, transaction: Callable[[], AbstractContextManager[apsw.Connection]]) -> int:
