@@ -30,6 +30,7 @@ class StallingProxy:
     """Set whenever a count has changed."""
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _pumps: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> StallingProxy:
         self.flow()
@@ -57,8 +58,8 @@ class StallingProxy:
 
     def cut(self) -> None:
         """As flow, but nothing of what was held back arrives, and its connections are over."""
-        for task in self._tasks:
-            task.cancel()
+        for pump in self._pumps:
+            pump.cancel()
         self.flow()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,9 +79,11 @@ class StallingProxy:
                 asyncio.ensure_future(self._pump(reader, behind, self.up, is_client=True)),
                 asyncio.ensure_future(self._pump(ahead, writer, self.down, is_client=False)),
             ]
+            self._pumps.update(pumps)
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._pumps.difference_update(pumps)
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
