@@ -10,6 +10,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 PROMISED = {
     "decode_a_trace.py": "x Engine",
     "follow_the_chain.py": "Bob holds 2000000 ucpc, proven against block",
+    "park_a_car.py": "the session was settled at 1200000 ucpc, proven",
     "read_a_gps.py": "48.123007 11.516673 at 12.9 m/s",
     "share_a_range.py": "slot 18280: driving",
 }

@@ -1,5 +1,4 @@
-"""One good body of every kind of transaction and one good entry of every kind of the state, for tests that
-take them all.
+"""One good body of every kind of transaction, and one good entry of every kind of the state.
 
 Runs on CPython.
 """
