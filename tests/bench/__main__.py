@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tests.bench import (
     ble_adverts,
     chain,
+    consensus,
     ingest,
     memory,
     mqtt,
@@ -30,6 +31,9 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "proof": proving.bench_verify,
     "light-client": chain.bench_light_client,
     "ledger": chain.bench_ledger,
+    "consensus-core": consensus.bench_core,
+    "consensus-sim": consensus.bench_hours,
+    "consensus-delays": consensus.bench_delays,
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
     "serial": serial_lines.bench_lines,

@@ -298,21 +298,24 @@ class World:
         self._look_who_is_behind()
 
     def _look_who_is_behind(self) -> None:
-        """Note where f + 1 honest validators are, and see that all are there a little later."""
-        places = sorted(self._places().values(), reverse=True)
-        joined = places[min(self.plan.faulty_max, len(places) - 1)]
+        """Note who is where, and see a little later that nobody has stayed behind f + 1 others."""
         plan = self.plan
         # What comes while a message is being answered may cross it: twice.
         soon_us = 2 * (plan.timeout_ms * 1_000 // 4 + 2 * plan.calm_us)
-        self.at(self.time_us + soon_us, self._see_all_there, joined)
+        self.at(self.time_us + soon_us, self._see_nobody_behind, self._places())
 
-    def _see_all_there(self, joined: tuple[int, int]) -> None:
-        for name, place in self._places().items():
-            if place < joined and place[0] == joined[0]:
-                raise Failed(
-                    "rounds",
-                    f"{name} is in {place[0]}/{place[1]}, others long have been in {joined[0]}/{joined[1]}",
-                )
+    def _see_nobody_behind(self, before: dict[str, tuple[int, int]]) -> None:
+        now = self._places()
+        for name, (height, round_) in now.items():
+            if before[name][0] != height:
+                continue
+            ahead = [
+                other
+                for other in now
+                if before[other][0] == now[other][0] == height and before[other][1] > round_
+            ]
+            if len(ahead) > self.plan.faulty_max:
+                raise Failed("rounds", f"{name} is in {height}/{round_}, {', '.join(ahead)} left it long ago")
         self._look_who_is_behind()
 
     def _places(self) -> dict[str, tuple[int, int]]:
@@ -511,7 +514,9 @@ def label_of(message: Message) -> str:
             return f"WANT {height} {block_hash.hex()[:8]}"
         case messages.WantChain(first=first, count=count):
             return f"WANT {first}+{count}"
-    return f"RELAY {len(message.transactions)}"
+        case messages.Relay(transactions=transactions):
+            return f"RELAY {len(transactions)}"
+    return type(message).__name__
 
 
 def run(plan: Plan, rules: Rules | None = None, *, is_traced: bool = False) -> Result:
