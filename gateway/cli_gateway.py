@@ -377,16 +377,17 @@ def read_status(config: GatewayConfig) -> dict[str, Any]:
         database.close()
         store.close()
     return {
-        "is_running": _is_locked(config.spool_path / "gateway.lock"),
+        "is_running": is_running(config),
         "streams": streams,
         "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
         "disk_free_bytes": Disk().free_bytes(config.spool_path),
     }
 
 
-def _is_locked(path: Path) -> bool:
+def is_running(config: GatewayConfig) -> bool:
+    """A gateway holds the lock of this configuration's spool."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(config.spool_path / "gateway.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gateway.archive import ReadReport
-from gateway.cli_gateway import add_config_option
+from gateway.cli_gateway import add_config_option, is_running
 from gateway.cli_output import (
     EXIT_FAILED,
     EXIT_NOT_PROVEN,
@@ -53,6 +53,8 @@ TAIL_WAIT_MS = 10_000
 """How long a gateway that has never run is waited for."""
 TAIL_SHOW_MS = 500
 """How often `cpc tail` prints the newest values of each message, unless --all is given."""
+TAIL_LOOK_MS = 2_000
+"""How often it looks whether the gateway runs.  Looking holds the gateway's lock for a moment."""
 
 
 def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -218,8 +220,18 @@ def run_tail(args: Namespace) -> int:
     tail = _opened_tail(output, config, stream, min(ends_at, time.monotonic() + TAIL_WAIT_MS / 1000))
     newest: dict[Any, Record] = {}
     shown_at = 0.0
+    looked_at, was_running = float("-inf"), True
     try:
         while time.monotonic() < ends_at:
+            if time.monotonic() - looked_at >= TAIL_LOOK_MS / 1000:
+                looked_at, is_now_running = time.monotonic(), is_running(config)
+                if was_running and not is_now_running:
+                    output.note(
+                        f"the gateway does not run: what stream {stream.name} takes in appears here once "
+                        f"cpc run -c {args.config} has started it; cpc read -c {args.config} shows what it "
+                        "took in before"
+                    )
+                was_running = is_now_running
             news = tail.poll()
             if news.is_restarted:
                 output.note("(the gateway was started anew)")

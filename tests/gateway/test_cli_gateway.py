@@ -216,7 +216,18 @@ def test_tail_follows_a_running_gateway_and_ends_with_its_reader(offline: Path) 
             assert (first["record"], second["record"]) == ("can0/1/0", "can0/1/1")
             tail.stdout.close()
             assert tail.wait(30) == EXIT_FAILED
-            assert "Traceback" not in tail.stderr.read()
+            errors = tail.stderr.read()
+            assert "Traceback" not in errors
+            assert "does not run" not in errors
+
+
+def test_tail_beside_a_gateway_that_has_ended_says_what_it_waits_for(cpc: Cpc, offline: Path) -> None:
+    cpc.lines("run", "-c", offline, "--anchor-timeout-ms", "0", exit_code=EXIT_FAILED)
+    assert cpc("tail", "-c", offline, "--seconds", "1") == ""
+    assert cpc.err == (
+        f"the gateway does not run: what stream can0 takes in appears here once cpc run -c {offline} has "
+        f"started it; cpc read -c {offline} shows what it took in before\n"
+    )
 
 
 def test_status_and_tail_of_a_gateway_that_never_ran_say_so(cpc: Cpc, offline: Path) -> None:
