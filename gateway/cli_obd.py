@@ -267,7 +267,9 @@ async def run_watch(args: Namespace) -> int:
 
     try:
         left = None if end_ns is None else max((end_ns - time.monotonic_ns()) / 1e9, 0)
-        await asyncio.wait_for(follow(), left)
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes when what it waits for is done.
+        async with asyncio.timeout(left):
+            await follow()
     except TimeoutError:
         for key in sorted(newest):
             _show(output, *newest[key])
