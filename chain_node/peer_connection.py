@@ -11,7 +11,7 @@ from typing import Protocol
 from chain_node.errors import PeerError
 from chain_node.lbft_states import Fate
 from chain_node.messages import Message
-from chain_node.peer import Peer, PeerDropped
+from chain_node.peer import Peer, PeerDropped, PeerMisbehaved
 from chain_node.peer_address import Address
 from chain_node.peer_frame import Hello
 
@@ -159,7 +159,10 @@ class Connection(asyncio.Protocol):
                 if self.is_ended():
                     return
         except PeerError as error:
-            self.drop(error)
+            # Who is only not wanted is told who we are, and so learns why.
+            self.drop(
+                error, is_polite=isinstance(error, PeerDropped) and not isinstance(error, PeerMisbehaved)
+            )
         else:
             self.flush()
 

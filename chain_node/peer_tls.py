@@ -52,8 +52,8 @@ class TlsContext:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_NO_TICKET)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept)
-        context.use_certificate(crypto.X509.from_cryptography(_certificate(private)))
-        context.use_privatekey(crypto.PKey.from_cryptography_key(private))
+        context.use_certificate(_certificate(private))
+        context.use_privatekey(private)
         return cls(key.public, context)
 
 
