@@ -85,6 +85,15 @@ class Account:
         fields.done()
         return account
 
+    # Not dataclasses.replace: blocks make four of these a transaction, and this takes a third of the time.
+    def holding(self, balance_ucpc: int, locked_ucpc: int) -> "Account":
+        """The same account with other money."""
+        return Account(balance_ucpc, self.nonce, self.quota_day, self.quota_used, locked_ucpc)
+
+    def after_one_more(self, fee_ucpc: int, quota_day: int, quota_used: int) -> "Account":
+        """The account once one more of its transactions is in a block."""
+        return Account(self.balance_ucpc - fee_ucpc, self.nonce + 1, quota_day, quota_used, self.locked_ucpc)
+
     def quota_used_on(self, day: int) -> int:
         """How many free transactions count against the quota of this UTC day."""
         return self.quota_used if self.quota_day == day else 0

@@ -63,13 +63,11 @@ def apply(state: State, transaction: Transaction, place: Place) -> Receipt:
     """
     admit(state, transaction, place)
     sender = state.account(transaction.sender)
+    day, used = sender.quota_day, sender.quota_used
     if transaction.uses_quota:
         day = place.time_ms // DAY_MS
-        sender = replace(sender, quota_day=day, quota_used=sender.quota_used_on(day) + 1)
-    state.set_account(
-        transaction.sender,
-        replace(sender, nonce=sender.nonce + 1, balance_ucpc=sender.balance_ucpc - transaction.fee_ucpc),
-    )
+        used = sender.quota_used_on(day) + 1
+    state.set_account(transaction.sender, sender.after_one_more(transaction.fee_ucpc, day, used))
     if transaction.fee_ucpc:
         state.credit(place.proposer, transaction.fee_ucpc)
     reason = Reason.APPLIED

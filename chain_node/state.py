@@ -7,7 +7,6 @@ families of transactions it is the Book (book.py).
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from chain_node.book import AnEntry, Entry
 from chain_node.entry import (
@@ -52,6 +51,8 @@ class State:
         self._parent = parent
         self._accounts: dict[bytes, Account] = {}
         """By public key: every transaction asks for accounts, and making an entry's key is slow."""
+        self._changed: set[bytes] = set()
+        """The public keys of accounts that `commit` must write."""
         self._known: dict[bytes, Entry | None] = {}
         self._changes: dict[bytes, Entry] = {}
         self.drift_ucpc = 0
@@ -76,7 +77,7 @@ class State:
         old = self.account(public)
         self.drift_ucpc += account.balance_ucpc + account.locked_ucpc - old.balance_ucpc - old.locked_ucpc
         self._accounts[public] = account
-        self._changes[account_key(public)] = account
+        self._changed.add(public)
 
     def debit(self, public: bytes, amount_ucpc: int) -> None:
         """Take money from an account.  Raises Refused with BALANCE_TOO_LOW; nothing has changed then."""
@@ -86,25 +87,25 @@ class State:
                 Reason.BALANCE_TOO_LOW,
                 f"{amount_ucpc} ucpc are more than the {account.balance_ucpc} that {public.hex()} has left",
             )
-        self.set_account(public, replace(account, balance_ucpc=account.balance_ucpc - amount_ucpc))
+        self.set_account(public, account.holding(account.balance_ucpc - amount_ucpc, account.locked_ucpc))
 
     def credit(self, public: bytes, amount_ucpc: int) -> None:
         """Give an account money that was taken from another, or unlocked; of nothing there is no trace."""
         if amount_ucpc:
             account = self.account(public)
-            self.set_account(public, replace(account, balance_ucpc=account.balance_ucpc + amount_ucpc))
+            self.set_account(public, account.holding(account.balance_ucpc + amount_ucpc, account.locked_ucpc))
 
     def lock(self, public: bytes, amount_ucpc: int) -> None:
         """Put some of an account's balance aside.  Raises Refused with BALANCE_TOO_LOW."""
         self.debit(public, amount_ucpc)
         account = self.account(public)
-        self.set_account(public, replace(account, locked_ucpc=account.locked_ucpc + amount_ucpc))
+        self.set_account(public, account.holding(account.balance_ucpc, account.locked_ucpc + amount_ucpc))
 
     def unlock(self, public: bytes, amount_ucpc: int) -> None:
         """Take money out of what an account has put aside; `credit` somebody with it."""
         account = self.account(public)
         assert amount_ucpc <= account.locked_ucpc, "an escrow holds what was put aside"  # noqa: S101 - only a bug
-        self.set_account(public, replace(account, locked_ucpc=account.locked_ucpc - amount_ucpc))
+        self.set_account(public, account.holding(account.balance_ucpc, account.locked_ucpc - amount_ucpc))
 
     def read(self, key: bytes, kind: type[AnEntry]) -> AnEntry | None:
         """What stands under this key, if anything; every key has one kind."""
@@ -160,5 +161,7 @@ class State:
     def commit(self) -> bytes:
         """Write all changes to the map in one batch; the new state root."""
         changes: dict[bytes, bytes | None] = {key: entry.encode() for key, entry in self._changes.items()}
-        self._changes = {}
+        for public in self._changed:
+            changes[account_key(public)] = self._accounts[public].encode()
+        self._changes, self._changed = {}, set()
         return self.entries.update(changes)
