@@ -100,10 +100,6 @@ class DidEntry:
         fields.done()
         return entry
 
-    def is_valid_at(self, height: int) -> bool:
-        """Whether the document's keys count for what is anchored in block `height`, as it is now."""
-        return not self.is_deactivated and height >= self.since_height
-
     def resolve(self, name: bytes) -> dict[str, object]:
         """The DID resolution result: W3C's document and its metadata.
 

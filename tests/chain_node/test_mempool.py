@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from chain_node.book import DAY_MS
 from chain_node.errors import Refused
+from chain_node.escrow import EscrowOpen, EscrowSettle
 from chain_node.mempool import ACCOUNT_COUNT_MAX, REFUSALS_KEPT, WAIT_BLOCKS_MAX, Pool
 from chain_node.reason import Reason
 from chain_node.transaction import SUPPLY_UCPC, Transaction, Transfer
@@ -50,6 +51,22 @@ def test_first_come_first_served_and_nonces_in_order() -> None:
     assert chosen(pool, chain) == [bobs, early, late]
     assert chosen(pool, chain, count_max=2) == [bobs, early]
     assert chosen(pool, chain, size_max=len(bobs.data) + len(early.data)) == [bobs, early]
+
+
+def test_what_follows_from_an_escrow_waits_outside_until_the_escrow_is_in_a_block() -> None:
+    chain, pool = Chain(), Pool()
+    ident = bytes(32)
+    opening = chain.sign(ALICE, EscrowOpen(ident, BOB.public, 5, chain.head.time_ms + 60_000, ident))
+    settling = chain.sign(BOB, EscrowSettle(ALICE.public, ident, 3))
+    add(pool, chain, opening)
+    assert refusal(pool, chain, settling) == Reason.ESCROW_UNKNOWN
+    assert not Reason.ESCROW_UNKNOWN.is_final
+    settle(pool, chain, opening)
+    add(pool, chain, settling)
+    settle(pool, chain, settling)
+    again = chain.sign(BOB, EscrowSettle(ALICE.public, ident, 3))
+    assert refusal(pool, chain, again) == Reason.ESCROW_ENDED
+    assert Reason.ESCROW_ENDED.is_final
 
 
 def test_one_whose_predecessor_is_missing_waits_for_it() -> None:
