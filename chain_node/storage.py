@@ -19,7 +19,7 @@ import apsw
 
 from chain_node import pruning, storage_schema
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
-from chain_node.errors import DoubleVote, StorageDamaged, WireError
+from chain_node.errors import CertificateError, DoubleVote, StorageDamaged, WireError
 from chain_node.evidence import Link
 from chain_node.fields import read
 from chain_node.genesis import Genesis
@@ -57,7 +57,8 @@ class Storage:
     def __init__(
         self, connection: apsw.Connection, path: str, genesis: Genesis, retention: Retention = PLAIN
     ) -> None:
-        self._connection = connection
+        self.connection = connection
+        """For the files of this folder that look into it."""
         self._is_joining = False
         self.path = path
         self.nodes = Nodes(connection)
@@ -75,11 +76,13 @@ class Storage:
         vfs: str | None = None,
         checkpoint_pages: int = CHECKPOINT_PAGES,
         retention: Retention = PLAIN,
+        is_tolerant: bool = False,
     ) -> "Storage":
         """The chain in `path`, which is made with the genesis's state if it is not there.
 
         vfs: name of a registered SQLite VFS, which must have the file; tests put a disk there that forgets.
         checkpoint_pages: see CHECKPOINT_PAGES.  retention: what is kept; it may be another each time.
+        is_tolerant: a damaged head is passed over for the one below, for who repairs it.
         Raises WrongChainStored, StorageDamaged, StorageFull, StorageError.
         """
         name = os.path.abspath(path)
@@ -100,7 +103,7 @@ class Storage:
                 connection.set_wal_hook(checkpoint_every(checkpoint_pages))
                 if is_new:
                     storage._begin()
-                storage._resume()
+                storage._resume(is_tolerant)
         except BaseException:
             connection.close()
             raise
@@ -108,7 +111,7 @@ class Storage:
 
     def close(self) -> None:
         """Close the file; nothing else may be called afterwards."""
-        self._connection.close()
+        self.connection.close()
 
     # Blocks
 
@@ -129,12 +132,12 @@ class Storage:
             size = database.execute("SELECT size FROM body WHERE height = ?", (header.height,)).get
             pruning.prune(database, self.retention, header.height, size)
         self.nodes.remember(execution)
-        self.head = _head_of(header)
+        self.head = head_of(header)
 
     def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """(header, certificate) as bytes, from height `first` on, at most `count`, without a gap."""
         with self.errors():
-            rows: list[Any] = self._connection.execute(
+            rows: list[Any] = self.connection.execute(
                 "SELECT header, certificate, height FROM block WHERE height >= ? ORDER BY height LIMIT ?",
                 (first, count),
             ).fetchall()
@@ -159,7 +162,7 @@ class Storage:
     def bodies_from(self) -> int:
         """From this height on up to the head every block is here with its transactions."""
         with self.errors():
-            body: int | None = self._connection.execute(
+            body: int | None = self.connection.execute(
                 "SELECT min(height) FROM body WHERE height >= ?", (self.headers_from,)
             ).get
         return self.head.height + 1 if body is None else body
@@ -167,7 +170,7 @@ class Storage:
     def block(self, height: int) -> StoredBlock | None:
         """The block at this height, if it is final and its body is kept."""
         with self.errors():
-            row = self._connection.execute(
+            row = self.connection.execute(
                 "SELECT header, certificate, transactions, receipts "
                 "FROM block JOIN body USING (height) WHERE height = ?",
                 (height,),
@@ -195,7 +198,7 @@ class Storage:
     def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
         """(height, position in the block) of a final transaction, as long as its body is kept."""
         with self.errors():
-            row: tuple[int, int] | None = self._connection.execute(
+            row: tuple[int, int] | None = self.connection.execute(
                 "SELECT height, position FROM tx WHERE hash = ?", (tx_hash,)
             ).fetchone()
             return row
@@ -214,7 +217,7 @@ class Storage:
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
         """Around readers of `entries`: StorageError for all that only a broken disk or file brings."""
-        return storage_errors(self.path, self._connection)
+        return storage_errors(self.path, self.connection)
 
     # Votes
 
@@ -253,12 +256,12 @@ class Storage:
     def votes(self, height: int) -> list[Kept]:
         """Our votes at this height with what was kept with them, by round and phase."""
         with self.errors():
-            rows: list[Any] = self._connection.execute(
+            rows: list[Any] = self.connection.execute(
                 "SELECT data, block, seal, certificate FROM vote WHERE height = ? ORDER BY round, phase",
                 (height,),
             ).fetchall()
         with decoding(self.path):
-            return [self._kept(*row) for row in rows]
+            return [self.kept(*row) for row in rows]
 
     # A state from elsewhere
 
@@ -294,7 +297,7 @@ class Storage:
             database.execute("DELETE FROM vote WHERE height <= ?", (header.height,))
             database.execute("UPDATE number SET value = ? WHERE name = 'headers_from'", (header.height,))
             database.execute("UPDATE number SET value = 1 WHERE name = 'sweeping'")
-        self.head = _head_of(header)
+        self.head = head_of(header)
         self.sweep()
 
     def sweep(self) -> int:
@@ -314,14 +317,14 @@ class Storage:
     def transaction(self) -> Iterator[apsw.Connection]:
         """All of what is inside is on the disk afterwards or, when anything is raised, none of it."""
         with self.errors():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-                self._connection.execute("COMMIT")
+                yield self.connection
+                self.connection.execute("COMMIT")
             except BaseException:
                 # After some errors SQLite has rolled back by itself.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
 
     def insert_body(self, block: Block, receipts: Sequence[Receipt]) -> None:
@@ -331,16 +334,16 @@ class Storage:
         encoded = cbor.encode([receipt.encode() for receipt in receipts])
         size = pruning.body_size(body, encoded, len(block.transactions))
         before = (
-            self._connection.execute(
+            self.connection.execute(
                 "SELECT end FROM body WHERE height < ? ORDER BY height DESC LIMIT 1", (height,)
             ).get
             or 0
         )
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO body VALUES (?, ?, ?, ?, ?)",
             (height, size, before + size, body, encoded),
         )
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO tx VALUES (?, ?, ?)",
             [(tx.tx_hash, height, position) for position, tx in enumerate(block.transactions)],
         )
@@ -349,17 +352,18 @@ class Storage:
 
     def _insert_link(self, link: Link) -> None:
         header = link.header
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO block VALUES (?, ?, ?, ?)",
             (header.height, header.block_hash, header.data, link.certificate.encode()),
         )
 
     def _number(self, name: str) -> int:
         with self.errors():
-            value: int = self._connection.execute("SELECT value FROM number WHERE name = ?", (name,)).get
+            value: int = self.connection.execute("SELECT value FROM number WHERE name = ?", (name,)).get
             return value
 
-    def _kept(self, vote: bytes, block: bytes | None, seal: bytes | None, certificate: bytes | None) -> Kept:
+    def kept(self, vote: bytes, block: bytes | None, seal: bytes | None, certificate: bytes | None) -> Kept:
+        """A vote as its row has it.  Raises WireError, CertificateError."""
         shown = Certificate.decode(certificate) if certificate else None
         if shown:
             shown.verify(self.genesis.chain_id, self.genesis.validators, Phase.PREPARE)
@@ -370,21 +374,27 @@ class Storage:
             certificate=shown,
         )
 
-    def _resume(self) -> None:
-        storage_schema.check_chain(self._connection, self.path, self.genesis)
+    def _resume(self, is_tolerant: bool) -> None:
+        storage_schema.check_chain(self.connection, self.path, self.genesis)
         self.head, _ = genesis_execution(self.genesis)
-        row = self._connection.execute(
-            "SELECT header, certificate, hash FROM block ORDER BY height DESC LIMIT 1"
-        ).fetchone()
-        if row:
-            header, certificate = Header.decode(row[0]), Certificate.decode(row[1])
-            certificate.verify(self.genesis.chain_id, self.genesis.validators)
-            if not row[2] == header.block_hash == certificate.block_hash:
-                raise StorageDamaged(self.path, f"block {header.height} and its certificate do not fit")
-            self.head = _head_of(header)
+        rows = self.connection.execute("SELECT header, certificate, hash FROM block ORDER BY height DESC")
+        for row in rows:
+            try:
+                self.head = self._head_in(*row)
+                break
+            except (WireError, CertificateError, StorageDamaged):
+                if not is_tolerant:
+                    raise
         self._is_joining = bool(self._number("joining"))
-        if self._number("sweeping"):
+        if self._number("sweeping") and not is_tolerant:
             self.sweep()
+
+    def _head_in(self, header_data: bytes, certificate_data: bytes, block_hash: bytes) -> Head:
+        header, certificate = Header.decode(header_data), Certificate.decode(certificate_data)
+        certificate.verify(self.genesis.chain_id, self.genesis.validators)
+        if not block_hash == header.block_hash == certificate.block_hash:
+            raise StorageDamaged(self.path, f"block {header.height} and its certificate do not fit")
+        return head_of(header)
 
     def _begin(self) -> None:
         _, execution = genesis_execution(self.genesis)
@@ -393,7 +403,8 @@ class Storage:
             self.nodes.write(execution, 0)
 
 
-def _head_of(header: Header) -> Head:
+def head_of(header: Header) -> Head:
+    """What a final block is to the next one."""
     return Head(header.height, header.block_hash, header.time_ms, header.state_root)
 
 
@@ -401,12 +412,13 @@ def _stored_block(header: bytes, certificate: bytes, transactions: bytes, receip
     return StoredBlock(
         Header.decode(header),
         Certificate.decode(certificate),
-        _decode_list(transactions),
-        tuple(Receipt.decode(item) for item in _decode_list(receipts)),
+        decode_list(transactions),
+        tuple(Receipt.decode(item) for item in decode_list(receipts)),
     )
 
 
-def _decode_list(data: bytes) -> tuple[bytes, ...]:
+def decode_list(data: bytes) -> tuple[bytes, ...]:
+    """The transactions or receipts of a stored body.  Raises WireError."""
     items = read(data, "stored list", BODY_SIZE_MAX)
     if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
         raise WireError("stored list", "it is no list of bytes")

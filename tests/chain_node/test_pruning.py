@@ -15,7 +15,7 @@ from tests.chain_node.world import ALICE, BOB
 
 
 def heights(storage: Storage, table: str) -> list[int]:
-    rows = storage._connection.execute(f"SELECT height FROM {table} ORDER BY height")  # noqa: S608 - ours
+    rows = storage.connection.execute(f"SELECT height FROM {table} ORDER BY height")  # noqa: S608 - ours
     return [row[0] for row in rows]
 
 
@@ -35,7 +35,7 @@ def test_bodies_beyond_their_bytes_go_with_their_index_and_headers_stay(tmp_path
             made = make(storage, pay(storage))
             sent.append(made[0].transactions[0].tx_hash)
             storage.commit(*made)
-        sizes = [row[0] for row in storage._connection.execute("SELECT size FROM body ORDER BY height")]
+        sizes = [row[0] for row in storage.connection.execute("SELECT size FROM body ORDER BY height")]
         kept = heights(storage, "body")
         assert sum(sizes) <= 2_000 < sum(sizes) + max(sizes)
         assert kept == list(range(13 - len(kept), 13))
@@ -148,7 +148,7 @@ def test_the_file_of_a_plain_node_stays_within_what_was_stated(tmp_path: Path) -
             storage.commit(*make(storage, *many(storage, 20)))
             sizes.append(path.stat().st_size)
         written = 60 * 20 * len(pay(storage).data)
-        states = storage._connection.execute("SELECT sum(length(data) + 90) FROM node").get
+        states = storage.connection.execute("SELECT sum(length(data) + 90) FROM node").get
         assert written > 2 * 100_000
         assert max(sizes) == max(sizes[:30])
         assert max(sizes) < stated + 2 * states + 40_000

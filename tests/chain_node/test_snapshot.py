@@ -52,14 +52,14 @@ def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nodes_of(storage: Storage) -> set[bytes]:
-    return {row[0] for row in storage._connection.execute("SELECT hash FROM node WHERE stale_since IS NULL")}
+    return {row[0] for row in storage.connection.execute("SELECT hash FROM node WHERE stale_since IS NULL")}
 
 
 def is_whole(joiner: Storage, source: Storage) -> None:
     """The joiner has the source's state at its own height, and nothing else."""
     walked = [node_hash for node_hash, _ in joiner.nodes.walk(joiner.head.state_root)]
     assert nodes_of(joiner) == set(walked)
-    assert joiner._connection.execute("SELECT count(*) FROM node").get == len(walked)
+    assert joiner.connection.execute("SELECT count(*) FROM node").get == len(walked)
     link = source.link(joiner.head.height)
     assert link is not None
     assert joiner.head.block_hash == link.header.block_hash
@@ -372,7 +372,7 @@ def test_a_damaged_node_is_never_sent(tmp_path: Path) -> None:
         root = source.head.state_root
         whole = [node for _, node in source.nodes.walk(root)]
         third = [node_hash for node_hash, _ in source.nodes.walk(root)][2]
-        source._connection.execute("UPDATE node SET data = x'0102' WHERE hash = ?", (third,))
+        source.connection.execute("UPDATE node SET data = x'0102' WHERE hash = ?", (third,))
         said = answer(source, WantNodes(True, (root,)))
         assert isinstance(said, StateNodes)
         assert list(said.nodes) == whole[:2]

@@ -169,13 +169,13 @@ def test_old_states_are_pruned_and_the_last_ones_stay_provable(storage: Storage)
         storage.errors(),
     ):
         fresh[4].account(ALICE.public)
-    kept = storage._connection.execute("SELECT hash FROM node WHERE stale_since IS NULL").fetchall()
+    kept = storage.connection.execute("SELECT hash FROM node WHERE stale_since IS NULL").fetchall()
     assert {row[0] for row in kept} == reachable(storage.entries(roots[-1]))
 
 
 def test_it_is_synced_the_one_way_that_keeps_what_it_acknowledged(storage: Storage) -> None:
     """FULL is 2; NORMAL loses commits in WAL mode.  Source: https://sqlite.org/pragma.html."""
-    pragma = storage._connection.pragma
+    pragma = storage.connection.pragma
     assert (pragma("journal_mode"), pragma("synchronous"), pragma("mmap_size")) == ("wal", 2, 0)
     assert (pragma("trusted_schema"), pragma("cell_size_check"), pragma("temp_store")) == (0, 1, 2)
     assert pragma("journal_size_limit") == 16 << 20
