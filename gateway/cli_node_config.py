@@ -21,14 +21,17 @@ SIZE_MAX = 1 << 20
 CONNECTIONS_MAX = 10_000
 
 
-def _address(value: Any, key: str) -> Address:
-    """Where to listen."""
-    example = f'"{LOOPBACK}:{RPC_PORT if key == "rpc" else PORT}"'
-    text = values.a_text(value, f"{key} = {example}")
-    address = parse_address(text)
-    if address is None or address.public:
-        raise values.Refused("is no address: host:port, or [IPv6]:port", f"write for example {example}")
-    return address
+def _listen(port: int) -> values.Checker:
+    """Where to listen; the port is the example's."""
+    example = f'"{LOOPBACK}:{port}"'
+
+    def check(value: Any, key: str) -> Address:
+        address = parse_address(values.a_text(value, f"{key} = {example}"))
+        if address is None or address.public:
+            raise values.Refused("is no address: host:port, or [IPv6]:port", f"write for example {example}")
+        return address
+
+    return check
 
 
 def _dial(value: Any, key: str) -> tuple[Address, ...]:
@@ -56,13 +59,13 @@ SECTIONS: dict[str, dict[str, tuple[str, values.Checker]]] = {
         "database": ("database", values.path),
     },
     "peers": {
-        "listen": ("listen", values.empty_or(_address)),
+        "listen": ("listen", values.empty_or(_listen(PORT))),
         "dial": ("dial", _dial),
         "strangers_max": ("strangers_max", _COUNT),
         "strangers_by_address_max": ("strangers_by_address_max", _COUNT),
     },
     "rpc": {
-        "listen": ("rpc", _address),
+        "listen": ("rpc", _listen(RPC_PORT)),
         "treasury_file": ("treasury_file", values.path),
     },
 }

@@ -164,5 +164,5 @@ async def running(folder: Path, **rules: Any) -> AsyncIterator[Net]:
 async def until(is_so: Callable[[], bool]) -> None:
     """Let the loop go on until something holds."""
     async with asyncio.timeout(WAIT_S):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0)
