@@ -15,7 +15,7 @@ from tests.sim.broken import BROKEN
 from tests.sim.checks import SAFETY, Checks, Failed
 from tests.sim.disk import CUTS
 from tests.sim.node import Coverage
-from tests.sim.plan import FAULTS, calm_plan, plan_of
+from tests.sim.plan import FAULTS, MODES, calm_plan, plan_of
 from tests.sim.shrink import shrink
 from tests.sim.world import Result, World, run
 
@@ -111,13 +111,24 @@ def _syncs(plan: object, victim: str) -> int:
 
 FAILS: dict[str, list[tuple[int, int, str]]] = {
     "1 f + 1 votes make a certificate": [(3, 10, "agreement"), (4, 10, "agreement")],
+    # A faulty validator that names the impeachment block where it knows a certificate.
+    "2 no lock": [(2_253, 10, "agreement"), (15_792, 10, "agreement")],
     "3 impeach whatever is known": [(1, 10, "agreement"), (14, 10, "agreement")],
     "4 nothing is kept": [(5, 10, "forgotten vote"), (44, 10, "forgotten vote")],
+    "5 timers do not grow": [(0, 4, "rounds")],
+    "5 nobody is joined": [(63, 6, "rounds"), (73, 6, "rounds")],
+    "5 no certificate is taken while impeaching": [(42, 6, "progress")],
     "the published protocol": [(1, 10, "agreement"), (16, 10, "agreement")],
 }
 """By what is broken: seeds that fail, with their block periods, and how."""
 
 
+def test_every_rule_is_there() -> None:
+    assert set(FAILS) == set(BROKEN)
+    assert {name[0] for name in BROKEN} == {"1", "2", "3", "4", "5", "t"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAILS)
 def test_a_rule_that_is_off_is_missed(name: str) -> None:
     for seed, heights, kind in FAILS[name]:
@@ -125,6 +136,17 @@ def test_a_rule_that_is_off_is_missed(name: str) -> None:
         assert result.failure is not None, f"seed {seed} passes"
         assert result.failure.kind == kind, result.failure
         assert run(plan_of(seed, (), heights)).failure is None, "with the rule it holds"
+
+
+@pytest.mark.parametrize("seed", [7, 10])
+def test_the_published_protocol_forks_where_nobody_is_faulty_and_nothing_is_lost(seed: int) -> None:
+    only_delays = tuple(name for name in FAULTS + MODES if name not in ("delays", "clients"))
+    plan = plan_of(seed, only_delays, SHORT)
+    assert (plan.byzantine, plan.bad_proposers, plan.loss, plan.crashes, plan.partitions) == ((), (), 0, 0, 0)
+    failure = run(plan, BROKEN["the published protocol"]).failure
+    assert failure is not None
+    assert failure.kind == "agreement"
+    assert run(plan).failure is None
 
 
 # Failures explain themselves
@@ -139,19 +161,19 @@ def test_a_failure_is_printed_with_what_replays_it_and_shrinks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "run", broken_run)
-    monkeypatch.setattr(sys, "argv", ["tests.sim", "--seed", "1"])
+    monkeypatch.setattr(sys, "argv", ["tests.sim", "--seed", "14", "--heights", "4"])
     assert command.main() == 1
     printed = capsys.readouterr().out
     first, _, smallest = printed.partition("The smallest that fails alike:")
     assert "FAILED at step " in first
     assert "agreement: " in first
-    assert "replay: make sim SEED=1\n" in first
+    assert "replay: make sim SEED=14 HEIGHTS=4\n" in first
     (line,) = [line for line in smallest.splitlines() if line.startswith("replay: ")]
-    assert line.startswith("replay: make sim SEED=1 WITHOUT=")
+    assert line.startswith("replay: make sim SEED=14 WITHOUT=")
     without = tuple(line.split("WITHOUT=")[1].split()[0].split(","))
     assert len(without) >= 8
     heights = int(line.split("HEIGHTS=")[1]) if "HEIGHTS" in line else 10
-    again = broken_run(plan_of(1, without, heights))
+    again = broken_run(plan_of(14, without, heights))
     assert again.failure is not None
     assert again.failure.kind == "agreement"
 
@@ -208,6 +230,10 @@ def test_a_vote_in_a_lower_round_than_before_is_seen() -> None:
     looks.on_said("v0", vote(2, Phase.ROUND, bytes(32)))
     with pytest.raises(Failed, match="says IMPEACH PREPARE of height 1, round 1 after it was in 1/2"):
         looks.on_said("v0", vote(1, Phase.PREPARE, ONE))
+    looks.on_said("v0", vote(1, Phase.PREPARE, ONE), life=2)
+    looks.on_said("v0", vote(3, Phase.PREPARE, ONE), life=2)
+    with pytest.raises(Failed, match="says IMPEACH COMMIT of height 1, round 2 after it was in 1/3"):
+        looks.on_said("v0", vote(2, Phase.COMMIT, ONE), life=3)
 
 
 @pytest.mark.parametrize(

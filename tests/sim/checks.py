@@ -46,6 +46,7 @@ class Checks:
         self._certified: set[Certificate] = set()
         self._said: dict[str, dict[tuple[int, int, int], bytes]] = {}
         self._furthest: dict[str, tuple[int, int]] = {}
+        self._entered: dict[tuple[str, int], tuple[int, int]] = {}
         self.certificate_count = 0
 
     def on_final(self, name: str, block: Block, certificate: Certificate) -> None:
@@ -104,20 +105,26 @@ class Checks:
             raise Failed("certificate", f"{what} has {len(signers)} of {len(self._validators)} validators")
         self._certified.add(certificate)
 
-    def on_said(self, name: str, vote: Vote) -> None:
-        """An honest node says this; over all its restarts it must never contradict what it has said."""
+    def on_said(self, name: str, vote: Vote, life: int = 1) -> None:
+        """An honest node says this; over all its restarts it must never contradict what it has said.
+
+        life: counts its restarts.  A ROUND binds it for its life only: it is not kept, for what makes
+        a lock is a COMMIT, and a PREPARE of that round would have been kept.
+        """
         place = (vote.height, vote.round, vote.phase)
         said = self._said.setdefault(name, {})
         before = said.get(place)
         if before == vote.block_hash:
             return
         form = f"{vote.form} of height {vote.height}, round {vote.round}"
-        if before is not None:
+        here = (vote.height, vote.round)
+        if vote.phase == Phase.ROUND:
+            self._entered[name, life] = max(self._entered.get((name, life), (0, 0)), here)
+        elif before is not None:
             raise Failed("forgotten vote", f"{name} says a second {form}")
         said[place] = vote.block_hash
         if vote.phase in (Phase.PREPARE, Phase.COMMIT):
-            height, round_ = self._furthest.get(name, (0, 0))
-            if vote.height < height or (vote.height == height and vote.round < round_):
+            height, round_ = max(self._furthest.get(name, (0, 0)), self._entered.get((name, life), (0, 0)))
+            if here < (height, round_):
                 raise Failed("forgotten vote", f"{name} says {form} after it was in {height}/{round_}")
-        if vote.phase != Phase.PROPOSE:
-            self._furthest[name] = max(self._furthest.get(name, (0, 0)), (vote.height, vote.round))
+            self._furthest[name] = here

@@ -269,9 +269,9 @@ class Node:
         for peer, message in sends:
             if isinstance(message, Ballot):
                 if message.vote.voter == own:
-                    world.checks.on_said(self.name, message.vote)
+                    world.checks.on_said(self.name, message.vote, self.starts)
             elif isinstance(message, Proposal) and message.seal and message.seal.voter == own:
-                world.checks.on_said(self.name, message.seal)
+                world.checks.on_said(self.name, message.seal, self.starts)
             world.send(self, peer, message, self.busy_until_us)
 
     def _on_commit(self, block: Block, certificate: Certificate) -> None:
