@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import apsw
+
 from chain_node.block import Header, list_root
 from chain_node.errors import CertificateError, HeaderError, WireError
 from chain_node.evidence import Link

@@ -21,7 +21,7 @@ from chain_node import pruning, storage_schema
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
 from chain_node.errors import CertificateError, DoubleVote, StorageDamaged, WireError
 from chain_node.evidence import Link
-from chain_node.fields import read
+from chain_node.fields import INT_MAX, read
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
@@ -377,10 +377,11 @@ class Storage:
     def _resume(self, is_tolerant: bool) -> None:
         storage_schema.check_chain(self.connection, self.path, self.genesis)
         self.head, _ = genesis_execution(self.genesis)
-        rows = self.connection.execute("SELECT header, certificate, hash FROM block ORDER BY height DESC")
-        for row in rows:
+        below = INT_MAX
+        while row := self._top_below(below):
+            below, *parts = row
             try:
-                self.head = self._head_in(*row)
+                self.head = self._head_in(*parts)
                 break
             except (WireError, CertificateError, StorageDamaged):
                 if not is_tolerant:
@@ -388,6 +389,14 @@ class Storage:
         self._is_joining = bool(self._number("joining"))
         if self._number("sweeping") and not is_tolerant:
             self.sweep()
+
+    def _top_below(self, height: int) -> Any:
+        # One row at a time: a statement that is not read to its end locks the table that a sweep drops.
+        return self.connection.execute(
+            "SELECT height, header, certificate, hash FROM block WHERE height < ? "
+            "ORDER BY height DESC LIMIT 1",
+            (height,),
+        ).fetchone()
 
     def _head_in(self, header_data: bytes, certificate_data: bytes, block_hash: bytes) -> Head:
         header, certificate = Header.decode(header_data), Certificate.decode(certificate_data)
