@@ -101,6 +101,10 @@ sim-many: .venv/.dev ## Simulate 10,000 seeds in two processes, from SEED=0 on (
 crash: .venv/.dev ## Cut the power at 500 points and look for lost records (long)
 	.venv/bin/python -m tests.crash --points 500
 
+.PHONY: crash-chain
+crash-chain: .venv/.dev ## Cut the power at 1,000 points of a chain's life and look for lost votes and blocks (long)
+	.venv/bin/python -m tests.chain_crash --points 1000
+
 .PHONY: kill
 kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost records (long)
 	.venv/bin/python -m tests.kill --runs 200
