@@ -24,6 +24,7 @@ from chain_node import ledger
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Vote
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
+from chain_node.impeachment import Impeachments
 from chain_node.kept import Kept
 from chain_node.lbft import Core
 from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
@@ -123,6 +124,8 @@ class Replica:
         self._schedule = schedule or TakeTurns(genesis.proposers)
         self._make_core = core
         self._core = self._new_core()
+        self.impeachments = Impeachments(genesis.timeout_ms)
+        """Why proposers were impeached, as this node saw it."""
         self._executions: dict[bytes, Execution] = {}
         self._held: dict[bytes, Block] = {}
         """Blocks whose time has not come by our clock."""
@@ -295,6 +298,7 @@ class Replica:
         block, execution = ledger.impeachment_block(self.store.read_node, head, genesis, self._schedule)
         self._executions = {block.header.block_hash: execution}
         self._held = {}
+        self.impeachments.begin(self._now_ms)
         period_ms = genesis.block_period_ms
         # By the chain's clock, so that delays do not add up; within a period from now, whatever that says.
         due_ms = self._now_ms + min(max(head.time_ms + period_ms - self._wall_ms, 0), period_ms)
@@ -320,6 +324,7 @@ class Replica:
                 self.store.read_node, self.head, self.genesis, block, self._schedule
             )
         self.store.commit(block, decided.certificate, execution)
+        self.impeachments.decided(decided, self._now_ms)
         self._state = self._head_state()
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)
         for lost in decided.lost:
@@ -342,6 +347,7 @@ class Replica:
             )
         except IllicitBlock as error:
             log.warning("%s", error)
+            self.impeachments.illicit(block_hash, error.why)
             is_licit = False
         return self._core.judge(block_hash, is_licit, self._now_ms)
 
