@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from chain_node import rpc_blocks
 from chain_node.dev_folder import DevFolder, Rules, open_folder
 from chain_node.errors import DevNodeError
+from chain_node.explorer import Explorer
 from chain_node.genesis import Genesis
 from chain_node.local_network import LocalNetwork
 from chain_node.node import Node, steady_clock_ms, wall_clock_ms
@@ -72,7 +74,9 @@ class DevNode:
         except BaseException:
             self._close_files()
             raise
-        self._server = RpcServer(Dispatcher(self.node, Treasury(self.node, folder.treasury)), host, port)
+        treasury = Treasury(self.node, folder.treasury)
+        dispatcher = Dispatcher(self.node, treasury, rpc_blocks.methods(self.node))
+        self._server = RpcServer(dispatcher, host, port, Explorer().routes())
         self._tasks = asyncio.TaskGroup()
 
     @classmethod

@@ -7,7 +7,9 @@ import asyncio
 from pathlib import Path
 from types import TracebackType
 
+from chain_node import rpc_blocks
 from chain_node.dev import Treasury
+from chain_node.explorer import Explorer
 from chain_node.node import Node
 from chain_node.node_folder import OpenFolder, Settings, open_folder
 from chain_node.peer_network import Peering, PeerNetwork
@@ -28,8 +30,9 @@ class FullNode:
         self.node = Node(storage, folder.key, self.network)
         self.network.attach(self.node)
         treasury = Treasury(self.node, folder.treasury) if folder.treasury else None
-        dispatcher = Dispatcher(self.node, treasury, methods(self.node, self.network))
-        self._server = RpcServer(dispatcher, settings.rpc.host, settings.rpc.port)
+        more = {**methods(self.node, self.network), **rpc_blocks.methods(self.node)}
+        dispatcher = Dispatcher(self.node, treasury, more)
+        self._server = RpcServer(dispatcher, settings.rpc.host, settings.rpc.port, Explorer().routes())
         self._tasks = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
 

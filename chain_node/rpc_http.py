@@ -7,6 +7,7 @@ no page can spend from a development treasury.
 
 import errno
 import socket
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -21,11 +22,18 @@ BACKLOG = 128
 class RpcServer:
     """Serves one dispatcher at http://host:port/.
 
-    port: 0 takes any free one; `url` says which, once started.
+    port: 0 takes any free one; `url` says which, once started.  pages: what GET answers, the explorer's.
     """
 
-    def __init__(self, dispatcher: Dispatcher, host: str = LOOPBACK, port: int = 0) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        host: str = LOOPBACK,
+        port: int = 0,
+        pages: Sequence[web.RouteDef] = (),
+    ) -> None:
         self._dispatcher = dispatcher
+        self._pages = pages
         self._host = host
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -41,6 +49,7 @@ class RpcServer:
         listener = self._bind()
         application = web.Application(client_max_size=BODY_SIZE_MAX)
         application.router.add_post("/", self._handle)
+        application.router.add_routes(self._pages)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
