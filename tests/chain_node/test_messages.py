@@ -21,6 +21,7 @@ from chain_node.messages import (
     WantBlock,
     WantChain,
     decode,
+    decode_wanted,
     encode,
 )
 from chain_node.transaction import Transaction, Transfer
@@ -158,6 +159,24 @@ def test_a_known_transaction_is_not_verified_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Transaction, "decode", never)
     assert decode(relay, known) == Relay(BLOCK.transactions)
     assert decode(proposal, known) == message
+
+
+def test_a_block_that_is_not_wanted_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Header, object]] = []
+
+    def never(header: Header, proof: object) -> bool:
+        asked.append((header, proof))
+        return False
+
+    proposal, final = encode(Proposal(BLOCK, SEAL)), encode(Validate(FINAL, BLOCK))
+
+    def unread(data: bytes, known: object = None) -> Block:
+        raise AssertionError(data)
+
+    monkeypatch.setattr(Block, "decode", unread)
+    assert decode_wanted(proposal, None, never) is None
+    assert decode_wanted(final, None, never) == Validate(FINAL)
+    assert asked == [(BLOCK.header, SEAL), (BLOCK.header, FINAL)]
 
 
 VOTE = COMMITTEE.vote("v1", Phase.PREPARE, 0, BLOCK.header.block_hash)
