@@ -25,8 +25,8 @@ class Rate:
     """Tokens of a full bucket."""
 
 
-REMOTE = Rate(per_second=100, burst=500)
-"""Of another machine: a light client that follows a million headers takes its time, an explorer has plenty."""
+REMOTE = Rate(per_second=200, burst=1_000)
+"""Of another machine: a light client that follows a million headers takes a while, an explorer has plenty."""
 LOCAL = Rate(per_second=20_000, burst=50_000)
 """Of this machine: enough for a load of thousands of transactions a second."""
 

@@ -11,20 +11,27 @@ Runs on CPython; knows no sockets.  Bytes are lower-case hex, amounts are ucpc, 
     did_get      did, height (optional)   {..., version, resolution}: W3C's document, at that height or now
     escrow_get   payer, escrow     {..., status: open | settled | refunded | unknown, amount_ucpc, ...}
     mandate_get  payer, operator   {..., status: granted | revoked | unknown, day_max_ucpc, ...}
+    account_history account, count, before_height, before_index (both optional)   {entries, before: next page}
     conduct_get  account           {..., impeached_count, equivocation_count, last_height}
     state_get    key               {height, header, certificate, proof}
     dev_fund     account, amount_ucpc   {tx_hash}; only where there is a treasury: development chains
 
+    rpc.discover                   all of this with schemas and examples, as an OpenRPC document
+
 `...` is {height, header, certificate, proof}: what stands beside it is for show, the proof is what counts.
 An answer with an error carries `data.reason`, a label for machines that does not change; where waiting
-helps, `data.retry_after_ms`.  A batch holds at most BATCH_MAX requests.  Source: jsonrpc.org/specification.
+helps, `data.retry_after_ms`.  A batch holds at most BATCH_MAX requests.  Each call takes tokens from who asks
+(rate_limit.py): 1, or what COSTS says, and a body 1 and another for each 16 KiB.
+Source: jsonrpc.org/specification.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from chain_node import quorum
+from chain_node import quorum, rpc_history
+from chain_node.block import BLOCK_TX_LIMIT
 from chain_node.book import DAY_MS
 from chain_node.entry import account_key, conduct_key
 from chain_node.errors import Refused, StorageError
@@ -34,6 +41,7 @@ from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE
 from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.node import Node
 from chain_node.reason import Reason
+from chain_node.rpc_document import document
 from chain_node.rpc_format import (
     BATCH_MAX,
     BODY_SIZE_MAX,
@@ -45,6 +53,7 @@ from chain_node.rpc_format import (
     METHOD_NOT_FOUND,
     NOT_READY,
     PARSE_ERROR,
+    RATE_LIMITED,
     REFUSED,
     STATE_KEY_SIZE_MAX,
     TEXT_SIZE_MAX,
@@ -72,6 +81,34 @@ class RpcError(Exception):
         if self.retry_after_ms is not None:
             data["retry_after_ms"] = self.retry_after_ms
         return {"code": self.code, "message": str(self), "data": data}
+
+
+BODY_BYTES_PER_TOKEN = 1 << 14
+COSTS = {"headers": 5, "account_history": 20, "rpc.discover": 10}
+"""Tokens of a call that costs the node more than most do."""
+
+
+class Caller:
+    """Who asks: what it may ask beside everybody's methods, and how much.
+
+    take: takes tokens, or says how many milliseconds to wait for them.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[int], int] = lambda tokens: 0,
+        methods: "Mapping[str, Callable[[Params], dict[str, object]]] | None" = None,
+    ) -> None:
+        self.methods = methods or {}
+        self.retry_after_ms: int | None = None
+        """How long to wait, once something was refused for lack of tokens."""
+        self._take = take
+
+    def pay(self, tokens: int) -> None:
+        """Raises RpcError with RATE_LIMITED."""
+        if wait_ms := self._take(tokens):
+            self.retry_after_ms = wait_ms
+            raise RpcError(RATE_LIMITED, f"too many requests; wait {wait_ms} ms", "rate_limited", wait_ms)
 
 
 class Faucet(Protocol):
@@ -156,47 +193,71 @@ class Dispatcher:
             "mandate_get": self._mandate_get,
             "conduct_get": self._conduct_get,
             "state_get": self._state_get,
+            "account_history": self._account_history,
+            "rpc.discover": self._discover,
             **(more or {}),
         }
+        self.watch: Callable[[str, str, int], None] = lambda method, outcome, took_us: None
+        """Is told of each call: which method, "ok" or the error's reason, and the microseconds it took."""
         if faucet:
             self._methods["dev_fund"] = self._dev_fund
 
-    def dispatch(self, body: bytes) -> bytes | None:
+    @property
+    def method_names(self) -> frozenset[str]:
+        """What may be called, by anybody."""
+        return frozenset(self._methods)
+
+    def ask(self, method: str) -> dict[str, object] | None:
+        """What a method without params answers; None: there is none of this name.  Raises RpcError."""
+        return self._methods[method](Params({})) if method in self._methods else None
+
+    def dispatch(self, body: bytes, caller: Caller | None = None) -> bytes | None:
         """The answer to a request or a batch; None when all of it are notifications.
 
         Raises nothing on account of `body`.
         """
+        caller = caller or Caller()
         try:
+            caller.pay(1 + len(body) // BODY_BYTES_PER_TOKEN)
             request = _parse(body)
         except RpcError as error:
+            self.watch("", error.reason, 0)
             return _encode(_answer(None, error))
         if not isinstance(request, list):
-            answer = self._call(request)
+            answer = self._call(request, caller)
             return None if answer is None else _encode(answer)
         if not 1 <= len(request) <= BATCH_MAX:
             why = f"a batch holds 1 to {BATCH_MAX} requests"
             return _encode(_answer(None, RpcError(INVALID_REQUEST, why, "batch_size")))
-        answers = [answer for item in request if (answer := self._call(item)) is not None]
+        answers = [answer for item in request if (answer := self._call(item, caller)) is not None]
         return _encode(answers) if answers else None
 
-    def _call(self, request: object) -> dict[str, object] | None:
+    def _call(self, request: object, caller: Caller) -> dict[str, object] | None:
         if not isinstance(request, dict):
             return _answer(None, RpcError(INVALID_REQUEST, "a request must be an object", "request"))
         ident = request.get("id")
         if not _is_id(ident):
             why = f"id must be null, a text of at most {ID_SIZE_MAX} characters or a whole number"
             return _answer(None, RpcError(INVALID_REQUEST, why, "request"))
+        begun_ns = time.perf_counter_ns()
         try:
-            outcome: dict[str, object] | RpcError = self._result(request)
+            outcome: dict[str, object] | RpcError = self._result(request, caller)
         except RpcError as error:
             outcome = error
+        took_us = (time.perf_counter_ns() - begun_ns) // 1000
+        name = request.get("method")
+        # Names that are no method's are the caller's: they must not fill anybody's memory.
+        is_known = isinstance(name, str) and (name in self._methods or name in caller.methods)
+        self.watch(
+            str(name) if is_known else "", outcome.reason if isinstance(outcome, RpcError) else "ok", took_us
+        )
         # A notification is not answered, but one that is no valid request at all is.
         is_notification = "id" not in request
         if is_notification and not (isinstance(outcome, RpcError) and outcome.code == INVALID_REQUEST):
             return None
         return _answer(ident, outcome)
 
-    def _result(self, request: dict[str, object]) -> dict[str, object]:
+    def _result(self, request: dict[str, object], caller: Caller) -> dict[str, object]:
         if request.get("jsonrpc") != "2.0":
             raise RpcError(INVALID_REQUEST, 'jsonrpc must be "2.0"', "request")
         name = request.get("method")
@@ -204,12 +265,13 @@ class Dispatcher:
             raise RpcError(INVALID_REQUEST, "method must be a text", "request")
         if request.keys() - {"jsonrpc", "id", "method", "params"}:
             raise RpcError(INVALID_REQUEST, "a request has jsonrpc, id, method and params only", "request")
-        if name not in self._methods:
-            raise RpcError(
-                METHOD_NOT_FOUND, f"no such method; there are {', '.join(sorted(self._methods))}", "method"
-            )
+        method = self._methods.get(name) or caller.methods.get(name)
+        if method is None:
+            names = ", ".join(sorted({*self._methods, *caller.methods}))
+            raise RpcError(METHOD_NOT_FOUND, f"no such method; there are {names}", "method")
+        caller.pay(COSTS.get(name, 1))
         try:
-            return self._methods[name](Params(request.get("params", {})))
+            return method(Params(request.get("params", {})))
         except Refused as error:
             wait_ms = self._node.genesis.block_period_ms if error.reason == Reason.BUSY else None
             raise RpcError(REFUSED, str(error), error.reason.label, wait_ms) from error
@@ -319,6 +381,22 @@ class Dispatcher:
         params.done()
         return self._proven(key)
 
+    def _account_history(self, params: Params) -> dict[str, object]:
+        public = params.blob("account", KEY_SIZE, KEY_SIZE)
+        count = params.integer("count", 1, rpc_history.PAGE_MAX)
+        before = (INT_MAX, 0)
+        if params.has("before_height"):
+            before = (
+                params.integer("before_height", 0, INT_MAX),
+                params.integer("before_index", 0, BLOCK_TX_LIMIT) if params.has("before_index") else 0,
+            )
+        params.done()
+        return rpc_history.page_json(rpc_history.page(self._node.storage, public, before, count))
+
+    def _discover(self, params: Params) -> dict[str, object]:
+        params.done()
+        return document(self.method_names)
+
     def _state(self) -> State:
         return State(self._node.storage.entries(self._node.head.state_root))
 
@@ -332,9 +410,7 @@ class Dispatcher:
             # Of a head that came with a snapshot there is no more than this.
             link = storage.link(head.height)
             assert link, "the head is there"  # noqa: S101 - it is read from its row
-            return _link(link) | {
-                "proof": storage.entries(head.state_root).prove(key).hex()
-            }
+            return _link(link) | {"proof": storage.entries(head.state_root).prove(key).hex()}
 
     def _dev_fund(self, params: Params) -> dict[str, object]:
         public = params.blob("account", KEY_SIZE, KEY_SIZE)

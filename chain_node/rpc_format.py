@@ -14,6 +14,10 @@ REFUSED = -32000
 """The transaction was refused; `data.reason` is the label of its Reason."""
 NOT_READY = -32001
 """There is no block yet."""
+RATE_LIMITED = -32005
+"""Who asks has asked too much; `data.retry_after_ms` says when to come again."""
+TOO_SLOW = -32006
+"""A subscriber did not read what it had subscribed to."""
 
 BODY_SIZE_MAX = 1 << 20
 """Bytes of a request."""
