@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from chain_node import audit, ledger
 from chain_node.audit import ENTRY_KINDS, Totals, recognise
-from chain_node.book import SUPPLY_UCPC, Entry
+from chain_node.book import SUPPLY_UCPC, Book, Call, Entry
 from chain_node.entry import Account, account_key
 from chain_node.errors import BooksWrong, WireError
 from chain_node.escrow import EscrowEntry, EscrowOpen, EscrowSettle, EscrowStatus, escrow_key
+from chain_node.mandate import MandateRevoke
 from chain_node.transaction import KINDS, Body
 from puf import cbor
 from puf.merkle_map import MerkleMap, NodeMissing
@@ -157,6 +158,15 @@ def test_every_block_that_a_test_makes_is_audited() -> None:
     head = replace(chain.head, state_root=entries.root)
     with pytest.raises(BooksWrong, match="open escrows hold 201"):
         ledger.execute(entries.nodes.__getitem__, head, chain.place(), [])
+
+
+def test_a_transaction_that_makes_money_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mint(body: MandateRevoke, book: Book, call: Call) -> None:
+        book.credit(call.signer, 5)
+
+    monkeypatch.setattr(MandateRevoke, "take_effect", mint)
+    with pytest.raises(AssertionError, match="5 ucpc from nowhere"):
+        Chain().tell(ALICE, MandateRevoke(BOB.public))
 
 
 def test_a_node_that_is_gone_is_named() -> None:

@@ -249,7 +249,7 @@ class Past:
                     assert self.escrows.setdefault((payer.public, ident), escrow) == escrow
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(STEPS, min_size=4, max_size=10))
 def test_money_is_conserved_and_what_has_ended_stays_ended(steps: list[Any]) -> None:
     chain, books, past = Chain(GENESIS), Books(), Past()
