@@ -1,8 +1,11 @@
 """What the generic trouble codes mean, in English.
 
 Runs on CPython.  The texts lie in `dtc_texts.tsv`, one code a line: written for this project after the
-meanings that SAE J2012 / ISO 15031-6 give to codes; not all of them, see `COVERAGE`.  A code that is not
-in it is described by its letter and digits, and said to be the manufacturer's where it is.
+meanings that SAE J2012 / ISO 15031-6 give to codes; not all of them, see `COVERAGE`.  A code stands there
+when two public sources that do not copy each other agree on it: code lists of diagnosis programs and service
+literature of manufacturers.  Of a row of codes that names the faults of like parts in turn, such as the
+voltage sense circuits A to Z of a battery, that holds for several members of the row, not for each.  A code
+that is not in it is described by its letter and digits, and said to be the manufacturer's where it is.
 """
 
 from __future__ import annotations
@@ -13,9 +16,14 @@ from importlib.resources import files
 from obd.dtc import SYSTEMS, is_generic
 
 COVERAGE = (
-    "P00xx to P09xx, P0Axx and P20xx to P27xx for the most part, P34xx, U01xx, U03xx and U04xx for the most "
-    "part, B00xx and C00xx in part"
+    "P0000 to P0999 and P2000 to P2799 with decimal digits for the most part, with letters in part; P0Axx "
+    "for the most part, P0Bxx and P0Cxx in part, none of P0Dxx to P0Fxx; P28xx and P2Axx in part, P34xx; "
+    "U00xx to U05xx and U30xx of the standard's first editions, of later ones in part; B00xx and C00xx of "
+    "the first edition.  Missing: what later editions added, chiefly electric drive and charging (P0Bxx to "
+    "P0Exx), exhaust aftertreatment (P2xxx with letters), P2Bxx to P2Exx, P35xx and up, B01xx and up, C01xx "
+    "and up.  The source that has all is SAE J2012-DA, which is sold, not published"
 )
+"""For whom the texts fall short: which codes there are texts for, and where the rest would come from."""
 _AREAS = {
     "0": "fuel and air metering, emission control",
     "1": "fuel and air metering",
@@ -30,6 +38,8 @@ _AREAS = {
     "A": "hybrid or electric propulsion",
     "B": "hybrid or electric propulsion",
     "C": "hybrid or electric propulsion",
+    "D": "hybrid or electric propulsion",
+    "E": "hybrid or electric propulsion",
 }
 """By the third character of a P0 code; of P2 it is the same for the most part."""
 

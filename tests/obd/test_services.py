@@ -1,5 +1,7 @@
 """Services, trouble codes, readiness, VIN and test results: their bytes, and what is no such bytes."""
 
+from importlib.resources import files
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,7 +151,8 @@ def test_generic_codes_have_texts_and_others_say_whose_they_are() -> None:
     assert text_of("P0420") == "Catalyst efficiency below threshold, bank 1"
     assert text_of("P0171") == "System too lean, bank 1"
     assert text_of("U0121") == "Lost communication with anti-lock brake control module"
-    assert text_of("C0035") == "Left front wheel speed sensor circuit"
+    assert text_of("C0031") == "Left front wheel speed sensor"
+    assert text_of("C0035") == "Right front wheel speed sensor supply"
     assert text_of("B0001") == "Driver frontal airbag stage 1 deployment control"
     assert text_of("P1234") == "powertrain: the manufacturer's own code"
     assert text_of("P0987") == "Transmission fluid pressure sensor or switch E: circuit"
@@ -161,9 +164,28 @@ def test_generic_codes_have_texts_and_others_say_whose_they_are() -> None:
     assert text_of("U0415") == "Invalid data received from anti-lock brake control module"
     assert text_of("B0020") == "Left side airbag deployment control"
     assert text_of("C0063") == "Yaw rate sensor"
-    assert text_of("P0B55") == "powertrain: hybrid or electric propulsion; no text here"
+    assert text_of("P0B3B") == "Hybrid battery voltage sense A: circuit"
+    assert text_of("P0B7F") == "Hybrid battery voltage sense N: circuit high"
+    assert text_of("P0BBB") == "Hybrid battery voltage sense Z: circuit high"
+    assert text_of("P0BEB") == "Drive motor A, phase V current sensor: circuit low"
+    assert text_of("P0BFA") == "Drive motor B, phase W current sensor: circuit range or performance"
+    assert text_of("P0C4C") == "Hybrid battery coolant pump A: supply voltage circuit low"
+    assert text_of("P0C95") == "Hybrid battery temperature sensor K: circuit high"
+    assert text_of("P20EE") == "SCR NOx catalyst efficiency below threshold, bank 1"
+    assert text_of("P219F") == "Air-fuel ratio imbalance, cylinder 4"
+    assert text_of("P2830") == "Pressure control solenoid K: control circuit high"
+    assert text_of("P2837") == "Shift fork B position: circuit range or performance"
+    assert text_of("P287A") == "Clutch B: stuck engaged"
+    assert text_of("U0045") == "Vehicle communication bus B (-) shorted to (+)"
+    assert text_of("U0190") == "Lost communication with digital disc player D"
+    assert text_of("U0229") == "Lost communication with heated steering wheel module"
+    assert text_of("U059A") == "Invalid data received from DC to DC converter control module B"
+    assert text_of("U300D") == "Ignition input, on or start"
+    assert text_of("B0075") == "Second row right seat belt pretensioner deployment control"
+    assert text_of("B00C6") == "Passenger seat recline position sensor"
+    assert text_of("P0D55") == "powertrain: hybrid or electric propulsion; no text here"
     assert text_of("U0999") == "network: standard code; no text here"
-    assert len(texts()) > 1_900
+    assert len(texts()) > 3_200
     assert {code[0] for code in texts()} == set("PCBU")
     for code, text in texts().items():
         assert dtc_text(dtc_number(code)) == code
@@ -171,6 +193,13 @@ def test_generic_codes_have_texts_and_others_say_whose_they_are() -> None:
         assert text
         assert text == text.strip()
         assert text[0].isupper() or text[0].isdigit()
+
+
+def test_texts_lie_sorted_and_each_code_once() -> None:
+    lines = files("obd").joinpath("dtc_texts.tsv").read_text(encoding="utf-8").splitlines()
+    codes = [line.split("\t")[0] for line in lines if not line.startswith("#")]
+    assert codes == sorted(set(codes), key=lambda code: ("PCBU".index(code[0]), code))
+    assert len(codes) == len(texts())
 
 
 # Readiness
