@@ -2,7 +2,10 @@
 
 Runs on CPython and MicroPython.  Columns as in `obd/pid_rows_00.py`.  Most of these PIDs tell in their first
 byte which of their values are there.  The unit =raw means: the layout of its bytes is in no public source
-that could be checked, so the value is the bytes themselves and nothing is guessed.
+that could be checked, so the value is the bytes themselves and nothing is guessed.  These are A3, A7, A8, C3,
+C4 and C5: public tables give their names and lengths only, diagnosis programs leave them out or raw, and one
+that computes some of them reads more bytes than they have.  The digital annex J1979-DA, which is sold, not
+published, would tell.
 Source: SAE J1979 (2017) and its digital annex J1979-DA, annex B; AA, B2, D2 and D3 are in the annex only.
 """
 
