@@ -33,8 +33,6 @@ from chain_node.signatures import Signatures
 
 INLINE_SIZE_MAX = 1 << 14
 """Bytes of transactions up to which a certificate travels with its block to everybody."""
-CAUSES_KEPT = 256
-"""Heights of which it is remembered why they were impeached."""
 
 
 class Core:
@@ -58,8 +56,6 @@ class Core:
         """How many messages had which Fate."""
         self.judged: Callable[[bytes, ConsensusMessage, Fate], None] = lambda sender, message, fate: None
         """Is told what became of each message, also of one that was kept for a while."""
-        self.impeached_for: dict[int, Cause] = {}
-        """By height, of the last ones: what moved us to impeach, whether or not it came to that."""
         self._setup = Setup(signatures, schedule, base_timeout_ms, resend_ms)
         self._validators = {key: index for index, key in enumerate(signatures.validators)}
         self._duties = Duties()
@@ -89,10 +85,6 @@ class Core:
         """
         if self._now:
             self._announce(self._now)
-            if self._now.impeached_for:
-                self.impeached_for[self._now.height] = self._now.impeached_for
-                if len(self.impeached_for) > CAUSES_KEPT:
-                    del self.impeached_for[next(iter(self.impeached_for))]
             self._told_until_ms = now_ms + self._setup.resend_ms // 2
         self._setup.signatures.forget()
         self._now = self.HEIGHT(self._setup, start, self._duties, now_ms, kept)

@@ -45,8 +45,6 @@ class Rounds:
         """How the height ended."""
         self.cause: Cause | None = None
         """What ended it: DECISION or VALIDATE."""
-        self.impeached_for: Cause | None = None
-        """What moved this validator out of round 0, for people: TIMEOUT, ILLICIT, SECOND_PROPOSAL or JOIN."""
         self._setup = setup
         self._signatures = setup.signatures
         self._start = start
@@ -175,7 +173,6 @@ class Rounds:
         if self._me is None:
             return
         self._move(cause)
-        self.impeached_for = self.impeached_for or cause
         self._has_prepared = self._has_committed = False
         self._voice.drop_ballots()
         if round_ == 1:
