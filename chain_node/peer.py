@@ -22,7 +22,19 @@ from chain_node import messages
 from chain_node.block import Certificate, Header, Known, Vote
 from chain_node.errors import PeerError, WireError
 from chain_node.lbft_states import Fate
-from chain_node.messages import Ballot, Message, Proposal, Relay, Validate, WantBlock, WantChain
+from chain_node.messages import (
+    Ballot,
+    Links,
+    Message,
+    Proposal,
+    Relay,
+    StateNodes,
+    Validate,
+    WantBlock,
+    WantChain,
+    WantLinks,
+    WantNodes,
+)
 from chain_node.peer_frame import (
     HELLO,
     LINKS,
@@ -51,7 +63,7 @@ SILENCE_MS = 45_000
 QUEUE_SIZE_MAX = 48 << 20
 """Bytes that wait for a peer that does not read: two of the longest blocks, and then some."""
 BUSY_SIZE = 1 << 20
-"""A peer for which so much waits is sent no final blocks that it asks for; it asks again."""
+"""A peer for which so much waits is not answered when it asks for blocks or states; it asks again."""
 WIRE_SIZE = 1 << 18
 """Bytes that are handed to TLS at a time, so that what is urgent can overtake."""
 SCORE_MAX = 100
@@ -106,6 +118,10 @@ COSTS = {
     WantBlock.KIND: Cost(20, 100),
     WantChain.KIND: Cost(20, 100),
     Relay.KIND: Cost(100, 1_000),
+    WantNodes.KIND: Cost(20, 60),
+    StateNodes.KIND: Cost(50, 100),
+    WantLinks.KIND: Cost(10, 30),
+    Links.KIND: Cost(20, 60),
     PING: Cost(2, 10),
     PONG: Cost(2, 10),
     LINKS: Cost(20, 200),
@@ -120,6 +136,10 @@ URGENCY = {
     Proposal.KIND: 1,
     Validate.KIND: 2,
     Relay.KIND: 3,
+    WantNodes.KIND: 3,
+    StateNodes.KIND: 3,
+    WantLinks.KIND: 3,
+    Links.KIND: 3,
 }
 """What goes first; the last is dropped first when a peer does not read."""
 
@@ -322,7 +342,7 @@ class Peer:
                 yield height
         if isinstance(message, Validate):
             self.height = max(self.height, message.height)
-        if isinstance(message, WantChain) and self.queue_size > BUSY_SIZE:
+        if isinstance(message, WantChain | WantNodes | WantLinks) and self.queue_size > BUSY_SIZE:
             self.lost_count += 1
         elif message:
             yield message

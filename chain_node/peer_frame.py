@@ -1,7 +1,8 @@
 """Frames between nodes: what kind, how long, and no more than that kind may be, before any of it is read.
 
 Runs on CPython; pure.  A frame is one byte of kind, four of length, most significant first, and so many
-bytes.  Kinds 1 to 6 are messages.py's; the others are between two peers only:
+bytes.  Kinds 1 to 6 and 16 to 19 are messages.py's; the others are between
+two peers only:
 
     0  Hello   who speaks: versions, chain, height, program; the first frame of each side
     7  Ping    the sender's clock and the height of its head, 8 bytes each
@@ -15,10 +16,26 @@ are sent only to peers whose Hello says that they know them; it raises `version`
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chain_node.block import CERTIFICATE_SIZE_MAX, VALIDATORS_MAX, VOTE_SIZE_MAX
+from chain_node.block import CERTIFICATE_SIZE_MAX, HEADER_SIZE_MAX, VALIDATORS_MAX, VOTE_SIZE_MAX
 from chain_node.errors import PeerError
-from chain_node.fields import INT_MAX, Fields, check_integer, read
-from chain_node.messages import MESSAGE_SIZE_MAX, Ballot, Proposal, Relay, Validate, WantBlock, WantChain
+from chain_node.fields import HASH_SIZE, INT_MAX, Fields, check_integer, read
+from chain_node.messages import (
+    LINKS_COUNT_MAX,
+    MESSAGE_SIZE_MAX,
+    NODE_SIZE_MAX,
+    NODES_COUNT_MAX,
+    NODES_SIZE_MAX,
+    Ballot,
+    Links,
+    Proposal,
+    Relay,
+    StateNodes,
+    Validate,
+    WantBlock,
+    WantChain,
+    WantLinks,
+    WantNodes,
+)
 from puf import cbor
 
 HELLO, PING, PONG, LINKS = 0, 7, 8, 9
@@ -39,6 +56,10 @@ SIZES_MAX = {
     WantBlock.KIND: 64,
     WantChain.KIND: 64,
     Relay.KIND: 1 << 20,
+    WantNodes.KIND: 64 + (HASH_SIZE + 2) * NODES_COUNT_MAX,
+    StateNodes.KIND: 64 + max(NODES_SIZE_MAX + 5 * NODES_COUNT_MAX, NODE_SIZE_MAX),
+    WantLinks.KIND: 64,
+    Links.KIND: 64 + (HEADER_SIZE_MAX + CERTIFICATE_SIZE_MAX + 8) * LINKS_COUNT_MAX,
     PING: 16,
     PONG: 16,
     LINKS: 4 + 2 * MEMBERS_MAX,

@@ -10,7 +10,22 @@ from chain_node import messages
 from chain_node.block import Block, Phase, Vote
 from chain_node.errors import PeerError
 from chain_node.lbft_states import Fate
-from chain_node.messages import Ballot, Message, Proposal, Relay, Validate, WantBlock, WantChain
+from chain_node.messages import (
+    NODE_SIZE_MAX,
+    NODES_COUNT_MAX,
+    NODES_SIZE_MAX,
+    Ballot,
+    Links,
+    Message,
+    Proposal,
+    Relay,
+    StateNodes,
+    Validate,
+    WantBlock,
+    WantChain,
+    WantLinks,
+    WantNodes,
+)
 from chain_node.peer import (
     BUSY_SIZE,
     COSTS,
@@ -23,7 +38,7 @@ from chain_node.peer import (
     PeerDropped,
     PeerMisbehaved,
 )
-from chain_node.peer_frame import HELLO, PING, FrameError, encode_beat, frame
+from chain_node.peer_frame import HEADER_SIZE, HELLO, PING, SIZES_MAX, FrameError, encode_beat, frame
 from chain_node.transaction import Transaction, Transfer
 from puf import cbor
 from tests.chain_node.peering import CHAIN, Desk, Pair, hello_of
@@ -69,6 +84,22 @@ def test_messages_come_as_they_were_sent() -> None:
         say(pair, message)
     assert pair.at_bob[-5:] == list(said)
     assert pair.bob.height == 1, "it has shown block 1"
+
+
+def test_states_and_headers_for_who_joins_late_come_as_they_were_sent() -> None:
+    pair = Pair().settle()
+    said = (WantNodes(True, (bytes(32),)), StateNodes(bytes(32), (b"node",)), WantLinks(0, 1), Links(1, ()))
+    for message in said:
+        say(pair, message)
+    assert pair.at_bob[-4:] == list(said)
+
+
+def test_the_longest_answers_to_who_joins_fit_their_frames() -> None:
+    nodes = StateNodes(bytes(32), (bytes(NODES_SIZE_MAX // NODES_COUNT_MAX),) * NODES_COUNT_MAX)
+    one = StateNodes(bytes(32), (bytes(NODE_SIZE_MAX),))
+    want = WantNodes(True, (bytes(32),) * NODES_COUNT_MAX)
+    for message in (nodes, one, want):
+        assert len(framed(message)) <= HEADER_SIZE + SIZES_MAX[message.KIND]
 
 
 def test_what_is_urgent_overtakes_what_is_not() -> None:
@@ -263,11 +294,12 @@ def test_a_slow_reader_loses_what_is_least_urgent_and_oldest() -> None:
     assert pair.alice._queues[0][-1] == framed(Ballot(VOTE))
 
 
-def test_who_does_not_read_what_it_asked_for_is_given_no_more_of_it() -> None:
+@pytest.mark.parametrize("want", [WantChain(1, 16), WantNodes(True, (bytes(32),)), WantLinks(0, 1)])
+def test_who_does_not_read_what_it_asked_for_is_given_no_more_of_it(want: Message) -> None:
     pair = Pair().settle()
     pair.bob.send(Validate.KIND, bytes(BUSY_SIZE + 1))
     before = len(pair.at_bob)
-    pair.alice.send(WantChain.KIND, framed(WantChain(1, 16)))
+    pair.alice.send(want.KIND, framed(want))
     pair.at_bob += pair.bob.feed(pair.alice.take(0), 0)
     assert (len(pair.at_bob) - before, pair.bob.lost_count) == (0, 1)
 
