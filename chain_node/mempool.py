@@ -189,6 +189,13 @@ class Pool:
                     dropped.append((other, Refused(Reason.EVIDENCE_KNOWN, why)))
         self.give_up(dropped)
 
+    def leap(self, nonce_of: NonceOf, height: int) -> None:
+        """After many blocks that were not seen one by one: drop what is spent; the rest waits from now on."""
+        for transaction in [each for each in self._by_hash.values() if each.nonce < nonce_of(each.sender)]:
+            self._remove(transaction)
+        self._since = dict.fromkeys(self._since, height)
+        self.settle((), nonce_of, height)
+
     def _check_evidence(self, transaction: Transaction, body: Equivocation, nonce: int) -> None:
         if transaction.nonce != nonce:
             # Otherwise one that can never enter a block could stand in the way of one that can.

@@ -9,8 +9,8 @@ transactions, which both say so, and both go on by themselves when there is room
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chain_node.block import Certificate, Header, Vote
@@ -18,11 +18,16 @@ from chain_node.genesis import Genesis
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.mempool import Pool
-from chain_node.messages import Message
+from chain_node.messages import Ballot, Links, Message, StateNodes, WantLinks, WantNodes
 from chain_node.replica import Replica, Sends
+from chain_node.snapshot import SnapshotClient, answer
 from chain_node.storage import Storage
 from puf.ed25519 import SigningKey
 
+JOIN_GAP = 1_000
+"""Blocks behind from which on a node takes a late state as it is: it executes no more blocks than that."""
+JOIN_AGAIN_MS = 60_000
+"""How long a node that was told of a far height in vain waits before it asks again."""
 INBOX_MAX = 10_000
 """Messages that wait for a node; more are lost, as on any network, and sent again by their senders."""
 
@@ -70,6 +75,7 @@ class Node:
 
     key: its validator's or proposer's key; None: it only follows.
     clock_ms: Unix milliseconds; may jump.  steady_ms: never goes back.
+    join_gap: see JOIN_GAP; None: it executes every block, as who keeps them all must.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Node:
         clock_ms: Callable[[], int] = wall_clock_ms,
         steady_ms: Callable[[], int] = steady_clock_ms,
         pool: Pool | None = None,
+        join_gap: int | None = JOIN_GAP,
     ) -> None:
         self.storage = storage
         self.public = key.public if key else bytes(32)
@@ -88,9 +95,14 @@ class Node:
         self._network = network or Alone()
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
-        with storage.errors():
-            self.replica = Replica(storage, storage.genesis, key, pool=pool)
-        self.replica.judged = self._network.judged
+        self._key = key
+        self._join_gap = None if storage.retention.bodies_bytes_max is None else join_gap
+        self._retirement: tuple[int, str] | None = None
+        self._joining: SnapshotClient | None = None
+        self._join_again_ms = 0
+        self.vote_fates: Counter[Fate] = Counter()
+        """How many votes had which Fate, since the start."""
+        self.replica = self._new_replica(pool)
         self._is_started = False
         self._inbox: deque[tuple[bytes, Message | int]] = deque(maxlen=INBOX_MAX)
         """(peer, what it sent or on which height it works)."""
@@ -111,6 +123,11 @@ class Node:
     def pool(self) -> Pool:
         """What waits to enter a block."""
         return self.replica.pool
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it has begun to take part."""
+        return self._is_started
 
     @property
     def trouble(self) -> str:
@@ -155,11 +172,12 @@ class Node:
 
         Only of a node that runs.
         """
-        return self.replica.glance(sender, header, proof)
+        return Fate.FUTURE if self._is_fetching else self.replica.glance(sender, header, proof)
 
     def retire(self, from_height: int, why: str) -> None:
         """Propose and vote no more from this block on: its rules are not known here.  why: for people."""
         self._start()
+        self._retirement = (from_height, why)
         with self.storage.errors():
             self._send(self.replica.retire(from_height, why, self._steady_ms(), self._clock_ms()))
 
@@ -168,7 +186,7 @@ class Node:
         while True:
             self._wake.clear()
             await self.advance()
-            deadline_ms = self.replica.deadline_ms
+            deadline_ms = self._deadline_ms
             if self._inbox:
                 await asyncio.sleep(0)
                 continue
@@ -188,15 +206,13 @@ class Node:
         self._start()
         with self.storage.errors():
             for _ in range(len(self._inbox)):
-                sender, message = self._inbox.popleft()
-                now_ms, wall_ms = self._steady_ms(), self._clock_ms()
-                if isinstance(message, int):
-                    self._send(self.replica.hear(sender, message, now_ms, wall_ms))
-                else:
-                    self._send(self.replica.receive(sender, message, now_ms, wall_ms))
+                self._take(*self._inbox.popleft())
+            now_ms, wall_ms = self._steady_ms(), self._clock_ms()
+            if self._joining:
+                self._join(self._joining.tick(now_ms))
             deadline_ms = self.replica.deadline_ms
-            if deadline_ms is not None and deadline_ms <= self._steady_ms():
-                self._send(self.replica.tick(self._steady_ms(), self._clock_ms()))
+            if deadline_ms is not None and deadline_ms <= now_ms and not self._is_fetching:
+                self._send(self.replica.tick(now_ms, wall_ms))
         if self.head.height > height:
             self._network.advanced(self.head)
             async with self._advanced:
@@ -207,6 +223,68 @@ class Node:
         async with self._advanced:
             await self._advanced.wait_for(lambda: self.head.height >= height)
         return self.head
+
+    def _take(self, sender: bytes, message: Message | int) -> None:
+        now_ms, wall_ms = self._steady_ms(), self._clock_ms()
+        if isinstance(message, int):
+            self._consider_joining(sender, message, now_ms)
+            if not self._is_fetching:
+                self._send(self.replica.hear(sender, message, now_ms, wall_ms))
+        elif isinstance(message, WantNodes | WantLinks):
+            self._network.send(self.public, sender, answer(self.storage, message))
+        elif isinstance(message, StateNodes | Links):
+            if self._joining:
+                self._join(self._joining.receive(sender, message, now_ms))
+        elif not self._is_fetching:
+            self._send(self.replica.receive(sender, message, now_ms, wall_ms))
+
+    # A state in place of many blocks
+
+    @property
+    def _is_fetching(self) -> bool:
+        """A certified header far ahead has been shown, so nothing before it is of use."""
+        return self._joining is not None and self._joining.is_fetching
+
+    @property
+    def _deadline_ms(self) -> int | None:
+        times = [self._joining.deadline_ms if self._joining else None]
+        if not self._is_fetching:
+            times.append(self.replica.deadline_ms)
+        return min((time for time in times if time is not None), default=None)
+
+    def _consider_joining(self, sender: bytes, height: int, now_ms: int) -> None:
+        if self._join_gap is None or height <= self.head.height + self._join_gap:
+            return
+        # Until somebody shows a certificate this is a claim: the node goes on, and asks once in a while.
+        if self._joining is None and now_ms >= self._join_again_ms:
+            self._join_again_ms = now_ms + JOIN_AGAIN_MS
+            self._joining = SnapshotClient(self.storage, self.genesis, self._join_gap)
+        if self._joining:
+            self._join(self._joining.add_peer(sender, now_ms))
+
+    def _join(self, sends: Sequence[tuple[bytes, Message]]) -> None:
+        for peer, message in sends:
+            self._network.send(self.public, peer, message)
+        if self._joining and self._joining.is_done:
+            installed, self._joining = self._joining.installed, None
+            if installed:
+                log.info("has the state of block %d, and goes on from there", self.head.height)
+                self.replica = self._new_replica(self.pool)
+                self.pool.leap(self.replica.nonce_of, self.head.height)
+                self._send(self.replica.start(self._steady_ms(), self._clock_ms()))
+                if self._retirement:
+                    self.retire(*self._retirement)
+
+    def _new_replica(self, pool: Pool | None) -> Replica:
+        with self.storage.errors():
+            replica = Replica(self.storage, self.genesis, self._key, pool=pool)
+        replica.judged = self._judged
+        return replica
+
+    def _judged(self, sender: bytes, message: Message, fate: Fate) -> None:
+        if isinstance(message, Ballot):
+            self.vote_fates[fate] += 1
+        self._network.judged(sender, message, fate)
 
     def _start(self) -> None:
         if not self._is_started:

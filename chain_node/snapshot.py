@@ -242,7 +242,13 @@ class SnapshotClient:
         """Peers that have no more of the target's state, or do not answer."""
         self._asked: tuple[bytes, bytes] | None = None
         """(peer, first hash) of the question that is open."""
+        self._begun = False
         self._turn = 0
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether somebody has shown a certified header that is far enough ahead."""
+        return self._begun and not self.is_done
 
     def add_peer(self, peer: bytes, now_ms: int) -> Sends:
         """There is somebody to ask."""
@@ -314,6 +320,7 @@ class SnapshotClient:
         if best.header.height < self._store.head.height + self._gap_min:
             self._finish(None)
             return []
+        self._begun = True
         self._target = best
         self._without = set()
         self._fetch = StateFetch(best.header.state_root, self._store)

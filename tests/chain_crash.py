@@ -22,7 +22,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tqdm import tqdm
 
@@ -170,14 +170,14 @@ def recover(log: CrashLog | None, image: Image, source: Storage, tally: Tally) -
 
 def look_for_blocks(image: Image, storage: Storage, tally: Tally) -> None:
     """Every acknowledged block, unless it was pruned."""
-    promised = [pair[0].header.height for pair in image.payloads("committed")]  # type: ignore[index]
-    promised += image.payloads("installed")
+    blocks = cast(list[tuple[Block, Certificate]], image.payloads("committed"))
+    promised = [block.header.height for block, _ in blocks]
+    promised += cast(list[int], image.payloads("installed"))
     head = max([0, *promised])
     allowed = {head, *image.payloads("committing")[-1:]}
     if storage.head.height not in allowed:
         raise Broken(f"the head is block {storage.head.height}; promised is {head}, begun {sorted(allowed)}")
-    for payload in image.payloads("committed"):
-        block, certificate = payload  # type: ignore[misc]
+    for block, certificate in blocks:
         header = block.header
         if header.height >= storage.headers_from:
             if storage.headers(header.height, 1) != [(header.data, certificate.encode())]:
@@ -235,7 +235,7 @@ def recover_again(image: Image, source: Storage) -> None:
         if not report.is_sound:
             raise Broken(f"{image.story}: the check says: {'; '.join(map(str, report.damages))}")
         for payload in image.payloads("committed"):
-            block, certificate = payload  # type: ignore[misc]
+            block, certificate = cast(tuple[Block, Certificate], payload)
             height = block.header.height
             if height >= storage.headers_from and storage.headers(height, 1) != [
                 (block.header.data, certificate.encode())

@@ -237,3 +237,13 @@ def test_what_is_chosen_always_stands_in_a_block(
         assert pool.has_ready(lambda _: 0) is bool(picked)
     settle(pool, chain, *picked)
     assert len(pool) == len(set(arrivals)) - len(picked)
+
+
+def test_after_a_leap_what_is_spent_is_gone_and_the_rest_waits_anew() -> None:
+    chain, pool = Chain(), Pool()
+    for nonce in range(3):
+        pool.add(chain.sign(ALICE, Transfer(BOB.public, 1), nonce), chain.state(), chain.place())
+    pool.leap(lambda public: 2, 5_000)
+    assert len(pool) == 1
+    pool.settle((), lambda public: 2, 5_001)
+    assert (len(pool), pool.next_nonce(ALICE.public, 2)) == (1, 3)
