@@ -25,7 +25,7 @@ from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_height import HeightCore
 from chain_node.lbft_ready import NOTHING, Duties, Height, Ready, Serve, Setup
-from chain_node.lbft_states import Cause, Fate
+from chain_node.lbft_states import Cause, Fate, earliest_ms
 from chain_node.lbft_sync import Sync
 from chain_node.messages import Ballot, ConsensusMessage, Proposal, Validate, WantChain
 from chain_node.schedule import Schedule
@@ -75,8 +75,7 @@ class Core:
         """When `tick` is to be called at the latest; None: only messages bring anything."""
         if self.current.decided:
             return None
-        times = (self.current.deadline_ms, self._sync.at_ms)
-        return min((time for time in times if time is not None), default=None)
+        return earliest_ms(self.current.deadline_ms, self._sync.at_ms)
 
     def begin(self, start: Height, now_ms: int, kept: Sequence[Kept] = ()) -> Ready:
         """Begin a height; its parent is committed, synced.

@@ -8,7 +8,7 @@ The protocol itself, what follows from what is genuine, is in lbft_rounds.py.
 from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_rounds import ROUNDS_KEPT, Rounds
-from chain_node.lbft_states import Cause, Fate
+from chain_node.lbft_states import Cause, Fate, earliest_ms
 from chain_node.messages import Ballot, ConsensusMessage, Proposal, Validate, WantBlock
 
 
@@ -18,8 +18,9 @@ class HeightCore(Rounds):
     @property
     def deadline_ms(self) -> int | None:
         """When `tick` is to be called at the latest; None: only messages bring anything."""
-        times = (self._round_ends_ms, self._coordinate_at_ms, self._propose_at_ms, self._voice.at_ms)
-        return min((time for time in times if time is not None), default=None)
+        return earliest_ms(
+            self._round_ends_ms, self._coordinate_at_ms, self._propose_at_ms, self._voice.at_ms
+        )
 
     # Events
 

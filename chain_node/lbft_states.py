@@ -119,3 +119,12 @@ network that ever delivers in time, short enough to go on soon after an outage."
 def timeout_ms(base_ms: int, round_: int) -> int:
     """How long a round lasts before the next one is tried."""
     return base_ms << min(round_, TIMEOUT_DOUBLINGS_MAX)
+
+
+def earliest_ms(*times_ms: int | None) -> int | None:
+    """The first of these moments that is one.  Asked for after every event, so without a generator."""
+    first_ms = None
+    for time_ms in times_ms:
+        if time_ms is not None and (first_ms is None or time_ms < first_ms):
+            first_ms = time_ms
+    return first_ms

@@ -28,7 +28,7 @@ from chain_node.impeachment import Impeachments
 from chain_node.kept import Kept
 from chain_node.lbft import Core
 from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
-from chain_node.lbft_states import Fate
+from chain_node.lbft_states import Fate, earliest_ms
 from chain_node.ledger import Execution, Head, Place
 from chain_node.mempool import Pool
 from chain_node.messages import ConsensusMessage, Message, Relay, Validate
@@ -158,9 +158,10 @@ class Replica:
         """When `tick` is to be called at the latest."""
         if self._retry_at_ms is not None:
             return self._retry_at_ms
-        times = [self._core.deadline_ms]
-        times += [self._now_ms + self._wait_ms(block) for block in self._held.values()]
-        return min((time for time in times if time is not None), default=None)
+        if not self._held:
+            return self._core.deadline_ms
+        held_ms = (self._now_ms + self._wait_ms(block) for block in self._held.values())
+        return earliest_ms(self._core.deadline_ms, *held_ms)
 
     def nonce_of(self, public: bytes) -> int:
         """The next nonce of an account, by the head's state."""
