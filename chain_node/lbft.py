@@ -16,6 +16,9 @@ the best P-certificate known, and shows it; the impeachment block only where non
 and one COMMIT a round, kept before they are sent, never in a round before a later vote;  5 timers grow,
 f + 1 validators in a later round are joined, a C-certificate counts in every state.
 
+A ROUND promises nothing and is not kept: a validator that lost its power may stand in an earlier round
+again.  That is safe: what it committed it stands by, and a PREPARE of the later round would be on its disk.
+
 The same core serves proposers and observers: they count votes, and cast none.
 """
 
