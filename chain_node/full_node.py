@@ -44,7 +44,7 @@ class FullNode:
         """
         folder = open_folder(path, settings)
         try:
-            storage = Storage.open(path / settings.database, folder.genesis)
+            storage = Storage.open(path / settings.database, folder.genesis, retention=settings.retention)
             return cls(folder, storage, program)
         except BaseException:
             folder.lock.close()

@@ -30,6 +30,7 @@ from chain_node.folder_files import (
 from chain_node.genesis import GENESIS_SIZE_MAX, Genesis
 from chain_node.peer_address import PORT_MAX, Address
 from chain_node.peer_admission import Limits
+from chain_node.pruning import ARCHIVE, PLAIN, Retention
 from chain_node.transaction import SUPPLY_UCPC
 from puf.ed25519 import SigningKey
 
@@ -69,6 +70,8 @@ class Settings:
     dial: tuple[Address, ...] = ()
     """Peers that it keeps connected with."""
     limits: Limits = field(default_factory=Limits)
+    retention: Retention = PLAIN
+    """What it keeps of the past; a file says it in a table of its own, [storage]."""
     rpc: Address = RPC
     """Where it answers JSON-RPC, without asking who asks."""
     treasury_file: str = ""
@@ -207,6 +210,10 @@ dial = [
 # Plain nodes that may connect; members of the committee always may.
 strangers_max = {limits.strangers_max}
 strangers_by_address_max = {limits.strangers_by_address_max}
+
+[storage]
+# "plain": the last gigabyte of transactions, a million headers; "archive": everything, for ever.
+keep = "{"archive" if settings.retention == ARCHIVE else "plain"}"
 
 [rpc]
 # JSON-RPC over HTTP, for wallets and gateways.  It does not ask who asks: keep it on this machine.

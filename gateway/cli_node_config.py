@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chain_node.errors import StorageError
 from chain_node.node_folder import CONFIG_NAME, LOOPBACK, PORT, RPC_PORT, Settings
 from chain_node.peer_address import Address, parse_address
 from chain_node.peer_admission import Limits
+from chain_node.pruning import OPTIONS, retention_of
 from gateway import config_values as values
 from gateway.config import ConfigError, Problem
 from gateway.config_lines import KeyPath, Position, key_positions
@@ -50,6 +52,15 @@ def _dial(value: Any, key: str) -> tuple[Address, ...]:
     return tuple(dict.fromkeys(addresses))
 
 
+def _as_it_is(value: Any, key: str) -> Any:
+    """Read with the others of its table; see `retention_of`."""
+    try:
+        retention_of({key: value})
+    except StorageError as error:
+        raise values.Refused("cannot be", error.why) from None
+    return value
+
+
 _COUNT = values.whole(0, CONNECTIONS_MAX, "a count is not negative", "no machine has so many files open", 32)
 SECTIONS: dict[str, dict[str, tuple[str, values.Checker]]] = {
     "node": {
@@ -64,6 +75,7 @@ SECTIONS: dict[str, dict[str, tuple[str, values.Checker]]] = {
         "strangers_max": ("strangers_max", _COUNT),
         "strangers_by_address_max": ("strangers_by_address_max", _COUNT),
     },
+    "storage": {name: (name, _as_it_is) for name in ("keep", *OPTIONS)},
     "rpc": {
         "listen": ("rpc", _listen(RPC_PORT)),
         "treasury_file": ("treasury_file", values.path),
@@ -105,6 +117,8 @@ def parse(text: str, path: Path) -> Settings:
     if problems:
         raise ConfigError(tuple(sorted(problems, key=lambda problem: problem.line)))
     limits = {name: kept.pop(name) for name in ("strangers_max", "strangers_by_address_max") if name in kept}
+    storage = {name: kept.pop(name) for name in ("keep", *OPTIONS) if name in kept}
+    kept["retention"] = retention_of(storage)
     if kept.get("listen") == "":
         kept["listen"] = None
     return Settings(**kept, limits=Limits(**limits))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from chain_node.node_folder import Settings, to_toml
 from chain_node.peer_address import Address
 from chain_node.peer_admission import Limits
+from chain_node.pruning import ARCHIVE, Retention
 from gateway.cli_node_config import load, parse
 from gateway.config import ConfigError
 
@@ -21,6 +22,7 @@ FULL = Settings(
     listen=Address("127.0.0.1", 7600),
     dial=(Address("::1", 7601), Address("node.example", 7602, bytes(range(32)))),
     limits=Limits(strangers_max=5, strangers_by_address_max=2),
+    retention=ARCHIVE,
     rpc=Address("127.0.0.1", 7700),
     treasury_file="../treasury.key",
 )
@@ -83,6 +85,17 @@ def test_what_is_wrong_is_told_with_its_line(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, PATH)
     assert str(caught.value) == told
+
+
+def test_what_is_kept_of_the_past_is_a_kind_with_exceptions() -> None:
+    text = '[storage]\nkeep = "archive"\nbodies_bytes_max = 1000000\nheaders_kept = "all"\n'
+    assert parse(text, PATH).retention == Retention(None, 1_000_000, None)
+    with pytest.raises(ConfigError) as caught:
+        parse('[storage]\nkeep = "some"\nheaders_kept = 0\n', PATH)
+    assert [str(problem).split(" cannot be; ")[0] for problem in caught.value.problems] == [
+        'net/node.toml:2: [storage] keep = "some"',
+        "net/node.toml:3: [storage] headers_kept = 0",
+    ]
 
 
 def test_all_that_is_wrong_is_told_at_once_in_order() -> None:
