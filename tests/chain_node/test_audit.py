@@ -72,6 +72,11 @@ def test_garbage_in_an_entry_is_refused_or_is_another_good_entry_of_one_kind(dat
             continue
     assert len(good) <= 1
     assert all(each.encode() == found for each in good)
+    if good:
+        assert recognise(found) == good[0]
+    else:
+        with pytest.raises(WireError):
+            recognise(found)
 
 
 @settings(deadline=None, max_examples=150)

@@ -169,7 +169,8 @@ def test_removing_all_leaves_the_empty_map() -> None:
 def test_whoever_walks_down_finds_every_value() -> None:
     tree = MerkleMap()
     tree.update({bytes([number]): bytes([number, 7]) for number in range(50)})
-    waiting, found = [tree.root], []
+    waiting = [tree.root]
+    found: list[bytes] = []
     while waiting:
         below = tree.below(waiting.pop())
         if len(below) == 1:
