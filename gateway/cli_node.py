@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway import cli_node_check
 from gateway.cli_output import EXIT_OK, Output, UsageError, printable, short, whole_number
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         command.add_argument("where", metavar="DIR|URL", help="a node's folder, or its JSON-RPC address")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=action)
+    cli_node_check.add(kinds)
 
 
 def _add_init(kinds: "_SubParsersAction[ArgumentParser]") -> None:

@@ -174,7 +174,7 @@ def look_for_blocks(image: Image, storage: Storage, tally: Tally) -> None:
     promised = [block.header.height for block, _ in blocks]
     promised += cast(list[int], image.payloads("installed"))
     head = max([0, *promised])
-    allowed = {head, *image.payloads("committing")[-1:]}
+    allowed = {head, *cast(list[int], image.payloads("committing"))[-1:]}
     if storage.head.height not in allowed:
         raise Broken(f"the head is block {storage.head.height}; promised is {head}, begun {sorted(allowed)}")
     for block, certificate in blocks:
