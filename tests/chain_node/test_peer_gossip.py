@@ -111,6 +111,17 @@ def test_a_plain_node_between_two_members_carries_votes_for_both() -> None:
     assert names(of("x").onward(BALLOT, KEYS["v0"].public, near(v0="v1 v2", v3=""), 0)) == ["v3"]
 
 
+def test_a_member_hands_votes_to_the_plain_node_that_leads_on() -> None:
+    """v0 - v1 - x - v3."""
+    gossip = of("v1")
+    assert names(gossip.onward(BALLOT, KEYS["v0"].public, near(v0="v1", x="v1 v3", y="v1"), 0)) == ["x"]
+
+
+def test_who_says_that_it_is_connected_with_the_author_is_not_told() -> None:
+    """v1 has the vote by a detour, and no connection with its author."""
+    assert of("v1").onward(BALLOT, KEYS["v3"].public, near(v2="v0 v1", v3="v1 p"), 0) == []
+
+
 def test_a_plain_node_is_not_told_of_votes_for_a_member_that_is_dead() -> None:
     assert names(of("v0").audience(BALLOT, near(v1="v0", v2="v0", p="v0", x="v0 v1 v2 p"))) == [
         "v1",
