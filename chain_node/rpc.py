@@ -141,6 +141,15 @@ class Params:
             raise RpcError(INVALID_PARAMS, f"{name} must be a whole number from {low} to {high}", "params")
         return value
 
+    def text(self, name: str, options: tuple[str, ...] = ()) -> str:
+        """A text of at most TEXT_SIZE_MAX characters, one of `options` if there are any."""
+        value = self._take(name)
+        if not isinstance(value, str) or len(value) > TEXT_SIZE_MAX:
+            raise RpcError(INVALID_PARAMS, f"{name} must be a text", "params")
+        if options and value not in options:
+            raise RpcError(INVALID_PARAMS, f"{name} must be one of {', '.join(options)}", "params")
+        return value
+
     def did_cpc(self, name: str) -> bytes:
         """The 32 bytes that a did:cpc names."""
         value = self._take(name)
@@ -203,6 +212,11 @@ class Dispatcher:
             self._methods["dev_fund"] = self._dev_fund
 
     @property
+    def node(self) -> Node:
+        """Whom it is about."""
+        return self._node
+
+    @property
     def method_names(self) -> frozenset[str]:
         """What may be called, by anybody."""
         return frozenset(self._methods)
@@ -222,23 +236,23 @@ class Dispatcher:
             request = _parse(body)
         except RpcError as error:
             self.watch("", error.reason, 0)
-            return _encode(_answer(None, error))
+            return encode(answer(None, error))
         if not isinstance(request, list):
-            answer = self._call(request, caller)
-            return None if answer is None else _encode(answer)
+            single = self._call(request, caller)
+            return None if single is None else encode(single)
         if not 1 <= len(request) <= BATCH_MAX:
             why = f"a batch holds 1 to {BATCH_MAX} requests"
-            return _encode(_answer(None, RpcError(INVALID_REQUEST, why, "batch_size")))
-        answers = [answer for item in request if (answer := self._call(item, caller)) is not None]
-        return _encode(answers) if answers else None
+            return encode(answer(None, RpcError(INVALID_REQUEST, why, "batch_size")))
+        answers = [each for item in request if (each := self._call(item, caller)) is not None]
+        return encode(answers) if answers else None
 
     def _call(self, request: object, caller: Caller) -> dict[str, object] | None:
         if not isinstance(request, dict):
-            return _answer(None, RpcError(INVALID_REQUEST, "a request must be an object", "request"))
+            return answer(None, RpcError(INVALID_REQUEST, "a request must be an object", "request"))
         ident = request.get("id")
         if not _is_id(ident):
             why = f"id must be null, a text of at most {ID_SIZE_MAX} characters or a whole number"
-            return _answer(None, RpcError(INVALID_REQUEST, why, "request"))
+            return answer(None, RpcError(INVALID_REQUEST, why, "request"))
         begun_ns = time.perf_counter_ns()
         try:
             outcome: dict[str, object] | RpcError = self._result(request, caller)
@@ -255,7 +269,7 @@ class Dispatcher:
         is_notification = "id" not in request
         if is_notification and not (isinstance(outcome, RpcError) and outcome.code == INVALID_REQUEST):
             return None
-        return _answer(ident, outcome)
+        return answer(ident, outcome)
 
     def _result(self, request: dict[str, object], caller: Caller) -> dict[str, object]:
         if request.get("jsonrpc") != "2.0":
@@ -321,6 +335,10 @@ class Dispatcher:
     def _tx_get(self, params: Params) -> dict[str, object]:
         tx_hash = params.blob("tx_hash", 32, 32)
         params.done()
+        return self.status_of(tx_hash)
+
+    def status_of(self, tx_hash: bytes) -> dict[str, object]:
+        """What `tx_get` answers.  Raises StorageError."""
         if found := self._node.storage.find_transaction(tx_hash):
             return self._final(*found)
         if pending := self._node.pool.get(tx_hash):
@@ -344,17 +362,17 @@ class Dispatcher:
     def _account_get(self, params: Params) -> dict[str, object]:
         public = params.blob("account", KEY_SIZE, KEY_SIZE)
         params.done()
-        answer = self._proven(account_key(public))
+        proven = self._proven(account_key(public))
         account = self._state().account(public)
-        return answer | account_json(account) | {"next_nonce": self._node.next_nonce(public)}
+        return proven | account_json(account) | {"next_nonce": self._node.next_nonce(public)}
 
     def _did_get(self, params: Params) -> dict[str, object]:
         name = params.did_cpc("did")
         height = params.integer("height", 0, INT_MAX) if params.has("height") else None
         params.done()
         with self._node.storage.errors():
-            key, answer = find_did(self._state(), name, height)
-        return self._proven(key) | answer
+            key, found = find_did(self._state(), name, height)
+        return self._proven(key) | found
 
     def _escrow_get(self, params: Params) -> dict[str, object]:
         key = escrow_key(
@@ -459,12 +477,14 @@ def _is_id(value: object) -> bool:
     return value is None or (type(value) is int and -INT_MAX <= value <= INT_MAX)
 
 
-def _answer(ident: object, outcome: dict[str, object] | RpcError) -> dict[str, object]:
-    answer: dict[str, object] = {"jsonrpc": "2.0", "id": ident}
+def answer(ident: object, outcome: dict[str, object] | RpcError) -> dict[str, object]:
+    """One answer, with a result or an error."""
+    made: dict[str, object] = {"jsonrpc": "2.0", "id": ident}
     if isinstance(outcome, RpcError):
-        return answer | {"error": outcome.to_json()}
-    return answer | {"result": outcome}
+        return made | {"error": outcome.to_json()}
+    return made | {"result": outcome}
 
 
-def _encode(answer: object) -> bytes:
+def encode(answer: object) -> bytes:
+    """An answer, or a batch of them, as it travels."""
     return json.dumps(answer, separators=(",", ":")).encode()

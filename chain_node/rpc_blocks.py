@@ -26,6 +26,7 @@ from chain_node.fields import HASH_SIZE, INT_MAX
 from chain_node.impeachment import Why
 from chain_node.node import Node
 from chain_node.rpc import Params
+from chain_node.rpc_format import PAGE_BLOCKS_MAX as BLOCKS_MAX
 from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.storage import StoredBlock
@@ -35,8 +36,6 @@ from puf.did_document import Document
 
 Answer = dict[str, object]
 
-BLOCKS_MAX = 100
-"""Blocks in a page, and transactions of a block."""
 VERSIONS_MAX = 100
 """Versions of a name that are listed."""
 LOOK_BACK = 10_000

@@ -7,7 +7,7 @@ param that is not in here is refused with reason "params".  Source: OpenRPC 1.3.
 
 from collections.abc import Iterable
 
-from chain_node import rpc_document_methods, rpc_document_socket
+from chain_node import rpc_document_blocks, rpc_document_methods, rpc_document_socket
 from chain_node.rpc_format import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -36,6 +36,12 @@ ERRORS = {
     "TooSlow": (TOO_SLOW, "the connection is closed, for what it subscribed to was not read"),
 }
 """By name: the code, and when it comes."""
+METHODS = {
+    **rpc_document_methods.METHODS,
+    **rpc_document_blocks.METHODS,
+    **rpc_document_socket.METHODS,
+}
+"""By name, all that any node has."""
 ERROR_DATA = shape(
     {
         "reason": text("a label for machines, which does not change"),
@@ -47,7 +53,6 @@ ERROR_DATA = shape(
 
 def document(names: Iterable[str]) -> Schema:
     """The document of a node that has these methods, with those that only a WebSocket has."""
-    table = {**rpc_document_methods.METHODS, **rpc_document_socket.METHODS}
     there = {*names, *rpc_document_socket.METHODS}
     return {
         "openrpc": OPENRPC,
@@ -57,7 +62,7 @@ def document(names: Iterable[str]) -> Schema:
             "description": "POST to /, or over a WebSocket at /ws, which has subscriptions, too.",
             "license": {"name": "Apache-2.0"},
         },
-        "methods": [table[name].to_json(name) for name in sorted(there)],
+        "methods": [METHODS[name].to_json(name) for name in sorted(there)],
         "components": {
             "errors": {
                 name: {"code": code, "message": message, "data": ERROR_DATA}

@@ -295,8 +295,8 @@ METHODS: dict[str, Method] = {
         },
     ),
     "account_history": Method(
-        "Final transactions that an account sent or is named in, the newest first, as far as bodies are kept;"
-        " `before` of an answer gives before_height and before_index of the next page, null ends.  A page may "
+        "Final transactions that an account sent or is named in, newest first, as far as bodies are kept;"
+        " `before` of an answer has before_height and before_index of the next page; null ends.  A page may "
         "be empty and yet not the last.  tx_get has the proof of each.",
         shape({"entries": items(_ENTRY), "before": or_null(_PLACE)}),
         {

@@ -4,6 +4,7 @@ Runs on CPython; pure.  Events come as notifications of the method `subscription
 {subscription, topic, event}.  A subscription that ends by itself has {..., error} once, in place of an event.
 """
 
+from chain_node.impeachment import Why
 from chain_node.rpc_document_methods import (
     A_KEY,
     CHAIN_INFO,
@@ -36,13 +37,11 @@ _IMPEACHMENT = shape(
         "round": whole(1),
         "reason": or_null(
             text(
-                "what moved this node to impeach; null: it had no say, or has restarted since",
-                "timeout",
-                "illicit",
-                "second_proposal",
-                "join",
+                "what this node saw of it; null: nothing, or it has restarted since",
+                *(each.value for each in Why),
             )
         ),
+        "detail": text("for people: what was wrong with an illicit block"),
     }
 )
 EVENTS: Schema = {

@@ -23,6 +23,8 @@ BODY_SIZE_MAX = 1 << 20
 """Bytes of a request."""
 BATCH_MAX = 16
 HEADERS_MAX = 500
+PAGE_BLOCKS_MAX = 100
+"""Blocks in a page, and transactions of a block in one, of what is for show."""
 STATE_KEY_SIZE_MAX = 256
 TEXT_SIZE_MAX = 128
 """Characters of a text among the params."""

@@ -200,7 +200,7 @@ def request_of(method: object, params: object) -> dict[str, object]:
             "request",
             "has jsonrpc, id, method and params only",
         ),
-        (request_of("evil", {}), -32601, "method", "no such method; there are account_get, account_history, "),
+        (request_of("evil", {}), -32601, "method", "no such method; there are account_get, account_hist"),
         (request_of("genesis", []), -32602, "params", "params must be an object with names"),
         (request_of("genesis", None), -32602, "params", "params must be an object with names"),
         (request_of("genesis", {"a": 1}), -32602, "params", "unknown params: a"),

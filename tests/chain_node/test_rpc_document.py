@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from chain_node import rpc_document_methods, rpc_document_socket, rpc_network
+from chain_node import rpc_blocks, rpc_document_socket, rpc_network
 from chain_node.did_ledger import DidRegister
 from chain_node.escrow import EscrowOpen
 from chain_node.mandate import MandateGrant
@@ -18,7 +18,7 @@ from chain_node.node import Node
 from chain_node.peer_admission import Limits
 from chain_node.peer_network import Peering, PeerNetwork
 from chain_node.rpc import Dispatcher
-from chain_node.rpc_document import ERRORS
+from chain_node.rpc_document import ERROR_DATA, ERRORS, METHODS
 from chain_node.storage import Storage
 from chain_node.transaction import Body, Transaction, Transfer
 from puf.did import ED25519, did_cpc
@@ -30,7 +30,6 @@ GENESIS = genesis_of([VALIDATORS[0]], proposers=(VALIDATORS[0].public,))
 CLOCK = stepping.Clock()
 NAME = make([Key(ED25519, SIGNING, ALICE.public)])
 ESCROW = b"e" * 32
-TABLE = {**rpc_document_methods.METHODS, **rpc_document_socket.METHODS}
 
 
 class Till:
@@ -46,7 +45,8 @@ def server(tmp_path: Path) -> Iterator[tuple[Dispatcher, Node]]:
         node = Node(storage, VALIDATORS[0], clock_ms=CLOCK.wall, steady_ms=CLOCK.steady)
         network = PeerNetwork(VALIDATORS[0], GENESIS, Peering(None, (), Limits(), "test"))
         network.attach(node)
-        yield Dispatcher(node, Till(), rpc_network.methods(node, network)), node
+        more = {**rpc_network.methods(node, network), **rpc_blocks.methods(node)}
+        yield Dispatcher(node, Till(), more), node
 
 
 def answer(dispatcher: Dispatcher, method: str, params: object) -> Any:
@@ -86,9 +86,11 @@ def test_every_method_that_is_there_is_in_the_document_and_no_other(
         "subscribe",
         "unsubscribe",
     }
-    assert set(TABLE) == set(methods)
+    assert set(METHODS) == set(methods)
     plain = documented(Dispatcher(node))
-    assert methods.keys() - plain.keys() == {"dev_fund", "node_status", "node_peers"}
+    assert methods.keys() - plain.keys() == {"dev_fund", "node_status", "node_peers"} | set(
+        rpc_blocks.methods(node)
+    )
 
 
 def test_every_example_is_of_its_schema_and_every_error_is_declared(
@@ -122,6 +124,13 @@ REAL_CALLS: list[tuple[str, dict[str, object]]] = [
     ("state_get", {"key": "8201"}),
     ("rpc.discover", {}),
     ("dev_fund", {"account": ALICE.public.hex(), "amount_ucpc": 1}),
+    ("blocks", {"count": 5}),
+    ("blocks", {"count": 5, "to": 0}),
+    ("block_get", {"height": 1}),
+    ("block_get", {"hash": "00" * 32, "from": 0, "count": 1}),
+    ("validators", {}),
+    ("did_versions", {"did": did_cpc(NAME.name())}),
+    ("did_versions", {"did": did_cpc(ESCROW)}),
     ("node_status", {}),
     ("node_peers", {}),
 ]
@@ -152,7 +161,9 @@ def test_real_answers_are_as_the_document_says(server: tuple[Dispatcher, Node]) 
     calls = [
         *REAL_CALLS,
         ("tx_submit", {"tx": again.data.hex()}),
-        *(("tx_get", {"tx_hash": name}) for name in names),
+        *((method, {"tx_hash": name}) for name in names for method in ("tx_get", "tx_show")),
+        ("tx_show", {"tx_hash": again.tx_hash.hex()}),
+        ("tx_show", {"tx_hash": "00" * 32}),
     ]
     for name, params in calls:
         check(params_schema(methods[name]), params)
@@ -178,12 +189,4 @@ def test_what_the_document_does_not_allow_is_refused(server: tuple[Dispatcher, N
             assert not Draft202012Validator(params_schema(method)).is_valid(params)
             error = answer(dispatcher, name, params)["error"]
             assert (error["code"], error["data"]["reason"]) == (-32602, "params"), (name, params)
-            check(ERROR_DATA_SCHEMA, error["data"])
-
-
-ERROR_DATA_SCHEMA = {
-    "type": "object",
-    "properties": {"reason": {"type": "string"}, "retry_after_ms": {"type": "integer"}},
-    "required": ["reason"],
-    "additionalProperties": False,
-}
+            check(ERROR_DATA, error["data"])
