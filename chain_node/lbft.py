@@ -28,7 +28,7 @@ from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_height import HeightCore
 from chain_node.lbft_ready import NOTHING, Duties, Height, Ready, Serve, Setup
-from chain_node.lbft_states import Cause, Fate, earliest_ms
+from chain_node.lbft_states import Fate, earliest_ms
 from chain_node.lbft_sync import Sync
 from chain_node.messages import Ballot, ConsensusMessage, Proposal, Validate, WantChain
 from chain_node.schedule import Schedule
@@ -155,11 +155,7 @@ class Core:
 
     def _announce(self, last: HeightCore) -> None:
         """Tell everybody that the last height is decided, if it was us who saw the quorum."""
-        if (
-            last.decided
-            and last.cause == Cause.DECISION
-            and self._setup.signatures.public in self._validators
-        ):
+        if last.decided and last.is_own_count and self._setup.signatures.public in self._validators:
             block, certificate = last.decided.block, last.decided.certificate
             size = sum(len(transaction.data) for transaction in block.transactions)
             message = Validate(certificate, block if size <= INLINE_SIZE_MAX else None)

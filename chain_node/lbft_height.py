@@ -172,7 +172,7 @@ class HeightCore(Rounds):
             return fate
         candidate = self._blocks.add(block, seal)
         if self._final and self._final.block_hash == header.block_hash:
-            self._decide(self._final, Cause.VALIDATE)
+            self._decide(self._final, is_own_count=False)
         elif header.round != 0 or header.parent_hash != self._start.parent_hash:
             self._judged(candidate, is_licit=False)
         elif self._me is not None:
@@ -187,7 +187,7 @@ class HeightCore(Rounds):
             return Fate.FORGED
         if block and certificate.block_hash not in self._blocks:
             self._blocks.add(block, None)
-        self._decide(certificate, Cause.VALIDATE)
+        self._decide(certificate, is_own_count=False)
         if not self.decided:
             self._voice.ask(certificate.block_hash, sender, self._now_ms)
         return Fate.TAKEN

@@ -43,8 +43,8 @@ class Rounds:
         """
         self.decided: Decided | None = None
         """How the height ended."""
-        self.cause: Cause | None = None
-        """What ended it: DECISION or VALIDATE."""
+        self.is_own_count = False
+        """Whether it was we who counted the votes that ended it, and nobody showed us their certificate."""
         self._setup = setup
         self._signatures = setup.signatures
         self._start = start
@@ -91,7 +91,7 @@ class Rounds:
         if count >= self._quorum(vote.round):
             if vote.phase == Phase.COMMIT:
                 certificate = self._tally.certificate(vote.round, Phase.COMMIT, vote.block_hash)
-                self._decide(certificate, Cause.DECISION)
+                self._decide(certificate, is_own_count=True)
             elif vote.phase == Phase.PREPARE:
                 self._learn(self._tally.certificate(vote.round, Phase.PREPARE, vote.block_hash))
         if vote.phase == Phase.COORDINATE:
@@ -220,15 +220,15 @@ class Rounds:
         self._coordinated[self.round] = (block_hash, self.best.round if self.best else -1)
         self._cast(Phase.COORDINATE, block_hash, self.best)
 
-    def _decide(self, certificate: Certificate, cause: Cause) -> None:
+    def _decide(self, certificate: Certificate, *, is_own_count: bool) -> None:
         """A C-certificate that holds: its block is final, in whatever state we are."""
         candidate = self._blocks.get(certificate.block_hash)
         if candidate is None:
             self._final = certificate
             return
-        self._move(cause)
+        self._move(Cause.C_CERTIFICATE)
         lost = tuple(block for block in self._blocks.proposals() if block is not candidate.block)
-        self.cause = cause
+        self.is_own_count = is_own_count
         self.decided = self.duties.decided = Decided(candidate.block, certificate, lost)
         self._round_ends_ms = self._coordinate_at_ms = None
         self._propose_at_ms = self._voice.at_ms = None

@@ -51,10 +51,8 @@ class Cause(IntEnum):
     """The round has lasted too long."""
     JOIN = 5
     """At least one honest validator is in a later round: f + 1 are, or a quorum has prepared in it."""
-    DECISION = 6
-    """A quorum's COMMIT votes are here."""
-    VALIDATE = 7
-    """Somebody has shown the C-certificate."""
+    C_CERTIFICATE = 6
+    """A quorum's COMMIT votes are here, one by one or in a certificate that somebody shows."""
 
 
 NEXT: dict[tuple[State, Cause], State] = {
@@ -63,27 +61,22 @@ NEXT: dict[tuple[State, Cause], State] = {
     (State.IDLE, Cause.SECOND_PROPOSAL): State.IMPEACH_PREPARE,
     (State.IDLE, Cause.TIMEOUT): State.IMPEACH_PREPARE,
     (State.IDLE, Cause.JOIN): State.IMPEACH_PREPARE,
-    (State.IDLE, Cause.DECISION): State.IDLE,
-    (State.IDLE, Cause.VALIDATE): State.IDLE,
+    (State.IDLE, Cause.C_CERTIFICATE): State.IDLE,
     (State.PREPARE, Cause.P_CERTIFICATE): State.COMMIT,
     (State.PREPARE, Cause.SECOND_PROPOSAL): State.IMPEACH_PREPARE,
     (State.PREPARE, Cause.TIMEOUT): State.IMPEACH_PREPARE,
     (State.PREPARE, Cause.JOIN): State.IMPEACH_PREPARE,
-    (State.PREPARE, Cause.DECISION): State.IDLE,
-    (State.PREPARE, Cause.VALIDATE): State.IDLE,
+    (State.PREPARE, Cause.C_CERTIFICATE): State.IDLE,
     (State.COMMIT, Cause.TIMEOUT): State.IMPEACH_PREPARE,
     (State.COMMIT, Cause.JOIN): State.IMPEACH_PREPARE,
-    (State.COMMIT, Cause.DECISION): State.IDLE,
-    (State.COMMIT, Cause.VALIDATE): State.IDLE,
+    (State.COMMIT, Cause.C_CERTIFICATE): State.IDLE,
     (State.IMPEACH_PREPARE, Cause.P_CERTIFICATE): State.IMPEACH_COMMIT,
     (State.IMPEACH_PREPARE, Cause.TIMEOUT): State.IMPEACH_PREPARE,
     (State.IMPEACH_PREPARE, Cause.JOIN): State.IMPEACH_PREPARE,
-    (State.IMPEACH_PREPARE, Cause.DECISION): State.IDLE,
-    (State.IMPEACH_PREPARE, Cause.VALIDATE): State.IDLE,
+    (State.IMPEACH_PREPARE, Cause.C_CERTIFICATE): State.IDLE,
     (State.IMPEACH_COMMIT, Cause.TIMEOUT): State.IMPEACH_PREPARE,
     (State.IMPEACH_COMMIT, Cause.JOIN): State.IMPEACH_PREPARE,
-    (State.IMPEACH_COMMIT, Cause.DECISION): State.IDLE,
-    (State.IMPEACH_COMMIT, Cause.VALIDATE): State.IDLE,
+    (State.IMPEACH_COMMIT, Cause.C_CERTIFICATE): State.IDLE,
 }
 """Every transition there is; any other is a bug, and raises KeyError."""
 

@@ -8,14 +8,13 @@ from chain_node.lbft_states import NEXT, Cause, State, timeout_ms
 
 def test_every_state_ends_by_a_c_certificate_and_leaves_its_round_on_time_or_with_others() -> None:
     for state in State:
-        assert NEXT[state, Cause.DECISION] == State.IDLE
-        assert NEXT[state, Cause.VALIDATE] == State.IDLE
+        assert NEXT[state, Cause.C_CERTIFICATE] == State.IDLE
         assert NEXT[state, Cause.TIMEOUT] == State.IMPEACH_PREPARE
         assert NEXT[state, Cause.JOIN] == State.IMPEACH_PREPARE
 
 
 def test_the_other_transitions_are_these_and_no_more() -> None:
-    ever = (Cause.DECISION, Cause.VALIDATE, Cause.TIMEOUT, Cause.JOIN)
+    ever = (Cause.C_CERTIFICATE, Cause.TIMEOUT, Cause.JOIN)
     assert {place: state for place, state in NEXT.items() if place[1] not in ever} == {
         (State.IDLE, Cause.PROPOSAL): State.PREPARE,
         (State.IDLE, Cause.ILLICIT): State.IMPEACH_PREPARE,
