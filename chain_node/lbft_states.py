@@ -14,7 +14,7 @@ Runs on CPython; pure.
        v          |
       IMPEACH_COMMIT
 
-From every state a C-certificate, formed or shown, leads to IDLE of the next height.  Source: CPChain,
+From every state a C-certificate, counted or shown, leads to IDLE of the next height.  Source: CPChain,
 LBFT 2.0; the rounds and their rules: ARCHITECTURE.md, "LBFT that cannot fork".
 """
 
