@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tests.bench import (
     ble_adverts,
     chain,
+    chain_storage,
     consensus,
     ingest,
     memory,
@@ -34,6 +35,9 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "consensus-core": consensus.bench_core,
     "consensus-sim": consensus.bench_hours,
     "consensus-delays": consensus.bench_delays,
+    "chain-storage": chain_storage.bench_bytes,
+    "chain-check": chain_storage.bench_check,
+    "chain-join": chain_storage.bench_join,
     "trace": traces.bench_trace,
     "dbc-decode": traces.bench_dbc,
     "serial": serial_lines.bench_lines,

@@ -103,6 +103,22 @@ def test_after_joining_blocks_go_on_and_the_same_state_follows(tmp_path: Path, j
         assert account_nonce(again) == ACCOUNTS + 6
 
 
+def test_what_joining_costs_follows_from_the_state_and_not_from_the_chain(tmp_path: Path) -> None:
+    counts = []
+    for name, blocks in (("short", 3), ("long", 40)):
+        with (
+            closing(chain(tmp_path / name, 200, blocks)) as source,
+            closing(Storage.open(tmp_path / f"{name}.sqlite", rich_genesis(FIRST_ACCOUNTS))) as joiner,
+        ):
+            client = SnapshotClient(joiner, source.genesis)
+            counts.append((len(join(client, {A: honest(source)})), client.taken_count))
+            assert joiner.head.height == blocks
+    (short_questions, short_nodes), (long_questions, long_nodes) = counts
+    # The long chain has paid 50 accounts more than once, and nobody new but them.
+    assert abs(long_nodes - short_nodes) < 2 * 50
+    assert abs(long_questions - short_questions) <= 2
+
+
 def test_nobody_is_asked_for_a_state_when_the_chain_is_hardly_longer(
     source: Storage, joiner: Storage
 ) -> None:
