@@ -113,6 +113,10 @@ kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost 
 faults: .venv/.dev ## Kill gateways while their broker is ended, half-open for 40 s or their disk is full (long)
 	.venv/bin/python -m tests.faults
 
+.PHONY: nemesis
+nemesis: .venv/.dev ## Torment a network of processes and judge its history: SEED=number FAULTS=count (long)
+	.venv/bin/python -m tests.nemesis --seed $(or $(SEED),1) --faults $(or $(FAULTS),20)
+
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 	.venv/bin/python -m tests.soak
