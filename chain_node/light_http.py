@@ -83,6 +83,16 @@ class AccountAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryAnswer:
+    """What a node says an account has done; that it is all of it, nobody proves."""
+
+    tx_hashes: tuple[bytes, ...]
+    """The newest first: give each to `get_transaction`."""
+    before: tuple[int, int] | None
+    """For the next page; None: there is no more here."""
+
+
+@dataclass(frozen=True, slots=True)
 class DidAnswer:
     """What a node says about a did:cpc."""
 
@@ -209,6 +219,23 @@ class NodeClient:
         """What the state after the node's head says under `key`: see `wire.anchor_key` and its like."""
         return self._state_evidence(await self._call("state_get", {"key": key.hex()}))
 
+    async def get_history(
+        self, public: bytes, count: int, before: tuple[int, int] | None = None
+    ) -> HistoryAnswer:
+        """A page of what an account sent and received, the newest first, below (height, index)."""
+        params: dict[str, object] = {"account": public.hex(), "count": count}
+        if before:
+            params |= {"before_height": before[0], "before_index": before[1]}
+        answer = await self._call("account_history", params)
+        entries = [_Answer(self.url, item, "an entry") for item in answer.items("entries", count)]
+        following = None
+        if answer.value.get("before") is not None:
+            place = _Answer(self.url, answer.value["before"], "before")
+            following = (place.integer("height"), place.integer("index"))
+            if before and following >= before:
+                raise NodeLied(self.url, f"after {before} comes {following}: its pages have no end")
+        return HistoryAnswer(tuple(entry.blob("tx_hash", 32, 32) for entry in entries), following)
+
     async def get_did(self, name: bytes, height: int | None = None) -> DidAnswer:
         """A did:cpc after the node's head, or the version of it that counts for block `height`."""
         params: dict[str, object] = {"did": did_cpc(name)}
@@ -283,7 +310,9 @@ class NodeClient:
             async with self._session.post(
                 self.url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False
             ) as response:
-                if response.status != 200:
+                # With 429 and 503 comes a JSON-RPC error that says how long to wait.
+                is_told = response.content_type == "application/json" and response.status in (429, 503)
+                if response.status != 200 and not is_told:
                     raise NodeUnavailable(self.url, f"HTTP status {response.status}")
                 answer = bytearray()
                 async for chunk in response.content.iter_chunked(1 << 16):

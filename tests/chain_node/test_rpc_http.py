@@ -1,6 +1,7 @@
 """JSON-RPC over HTTP: one address, one content type, bounded bodies."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -10,12 +11,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from chain_node.errors import PortInUse
+from chain_node import rpc_gate, rpc_http
+from chain_node.errors import NodeBusy, PortInUse
+from chain_node.light_http import NodeClient
 from chain_node.node import Node
+from chain_node.rate_limit import Rate, RateLimit
 from chain_node.rpc import Dispatcher
 from chain_node.rpc_format import BODY_SIZE_MAX
 from chain_node.rpc_http import RpcServer
 from chain_node.storage import Storage
+from tests.chain_node.stepping import Clock
 from tests.chain_node.world import VALIDATORS, genesis_of
 
 GENESIS = genesis_of(VALIDATORS[:1])
@@ -112,3 +117,159 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         with pytest.raises(PortInUse, match=f"port {port} of 127.0.0.1 is in use; stop the other") as caught:
             serve(tmp_path, story, port)
     assert (caught.value.host, caught.value.port) == ("127.0.0.1", port)
+
+
+# Limits
+
+
+def served(path: Path, story: Callable[[RpcServer], Awaitable[Any]], limit: RateLimit | None = None) -> None:
+    async def run() -> None:
+        with closing(Storage.open(path / "chain.sqlite", GENESIS)) as storage:
+            server = RpcServer(Dispatcher(Node(storage, VALIDATORS[0])), limit=limit)
+            await server.start()
+            try:
+                async with asyncio.timeout(20):
+                    await story(server)
+            finally:
+                await server.stop()
+
+    asyncio.run(run())
+
+
+def test_who_asks_too_much_is_told_when_to_come_again(tmp_path: Path) -> None:
+    """Each call takes one token for its body and one for itself, of four."""
+    clock = Clock()
+    limit = RateLimit(clock.steady, local=Rate(per_second=1, burst=4))
+
+    async def story(server: RpcServer) -> None:
+        assert [(await post(server.url, INFO))[0] for _ in range(2)] == [200, 200]
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(server.url, data=INFO, headers=JSON) as response,
+        ):
+            assert (response.status, response.headers["Retry-After"]) == (429, "1")
+            error = (await response.json())["error"]
+        assert (error["code"], error["data"]) == (-32005, {"reason": "rate_limited", "retry_after_ms": 1_000})
+        async with NodeClient(server.url) as client:
+            with pytest.raises(NodeBusy, match="too many requests; wait 1000 ms") as busy:
+                await client.chain_info()
+            assert (busy.value.retry_after_ms, busy.value.is_retryable) == (1_000, True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(server.url + "metrics") as response,
+        ):
+            assert response.status == 429
+        clock.steady_ms += 3_000
+        # A batch is answered call by call: one of body, two of calls, and there is none left for the third.
+        status, body = await post(server.url, b"[" + b",".join([INFO] * 3) + b"]")
+        answers = json.loads(body)
+        assert (status, ["result" in each for each in answers]) == (200, [True, True, False])
+        assert answers[2]["error"]["data"]["reason"] == "rate_limited"
+        assert server.metrics.limited_count == 4
+
+    served(tmp_path, story, limit)
+
+
+def test_a_long_body_and_a_costly_method_take_more(tmp_path: Path) -> None:
+    clock = Clock()
+    limit = RateLimit(clock.steady, local=Rate(per_second=1_000, burst=1_000))
+
+    async def left(server: RpcServer, body: bytes) -> int:
+        clock.steady_ms += 1_000_000
+        await post(server.url, body)
+        return next(n for n in range(1_001) if limit.take("127.0.0.1", 1_000 - n) == 0)
+
+    async def story(server: RpcServer) -> None:
+        assert await left(server, INFO) == 2
+        assert await left(server, INFO + b" " * (1 << 14)) == 3
+        history = b'{"jsonrpc":"2.0","id":1,"method":"account_history","params":{}}'
+        assert await left(server, history) == 21
+
+    served(tmp_path, story, limit)
+
+
+def test_bodies_that_come_slowly_are_bounded_in_number_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_http, "READING_MAX", 4)
+    monkeypatch.setattr(rpc_http, "READ_MS", 300)
+    head = (
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    )
+
+    async def story(server: RpcServer) -> None:
+        port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + b"{")
+        while True:
+            await asyncio.sleep(0)
+            if server._reading:
+                break
+        async with NodeClient(server.url) as client:
+            with pytest.raises(NodeBusy, match="too many requests at once") as busy:
+                await client.chain_info()
+            assert busy.value.retry_after_ms == 1_000
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        assert (await post(server.url, INFO))[0] == 200
+        assert not server._reading
+
+    served(tmp_path, story)
+
+
+def test_idle_connections_are_bounded_and_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_gate, "LOCAL_MAX", 3)
+    monkeypatch.setattr(rpc_gate, "FIRST_BYTE_MS", 200)
+
+    async def story(server: RpcServer) -> None:
+        port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        # The fourth is turned away at once, the others after their time.
+        assert await idle[3][0].read() == b""
+        assert server.metrics.limited_count == 1
+        for reader, _ in idle[:3]:
+            assert await reader.read() == b""
+        assert (await post(server.url, INFO))[0] == 200
+        for _, writer in idle:
+            writer.close()
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "1.2.3.4", ""])
+def test_on_loopback_no_other_name_is_answered(tmp_path: Path, host: str) -> None:
+    """Whose DNS says that a name of theirs is 127.0.0.1 could let their pages ask this node."""
+
+    async def story(server: RpcServer) -> None:
+        status, body = await post(server.url, INFO, JSON | {"Host": host})
+        assert (status, body) == (421, b"ask for this address by its number, or as localhost\n")
+
+    served(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:7545", "LOCALHOST", "[::1]:80", "[::1]", "127.9.9.9:1"]
+)
+def test_names_that_are_loopbacks(host: str) -> None:
+    assert rpc_http.is_loopback_name(host)
+
+
+def test_a_page_of_another_origin_is_told_nothing(tmp_path: Path) -> None:
+    async def story(server: RpcServer) -> None:
+        assert (await post(server.url, INFO, JSON | {"Origin": "http://evil.example"}))[0] == 403
+        assert (await post(server.url, INFO, JSON | {"Origin": server.url.rstrip("/")}))[0] == 200
+
+    served(tmp_path, story)
+
+
+def test_the_document_is_a_file_too(tmp_path: Path) -> None:
+    async def story(server: RpcServer) -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(server.url + "openrpc.json") as response,
+        ):
+            found = await response.json()
+        asked = await post(server.url, b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}')
+        assert found == json.loads(asked[1])["result"]
+
+    served(tmp_path, story)
