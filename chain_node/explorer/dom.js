@@ -42,11 +42,11 @@ export function facts(...rows) {
 
 // head: texts; rows: lists of cells, which may have a key. On a phone each row is a card, and each cell shows its
 // column's name. The roles are said, for such a table is none to some screen readers.
-export function table(caption, head, rows) {
+export function table(caption, head, rows, kind = null) {
   const cell = (content, at) => h("td", { role: "cell", "data-label": head[at] }, h("div", {}, content));
   return h(
     "table",
-    { role: "table" },
+    { role: "table", class: kind },
     h("caption", { class: "hidden" }, caption),
     h("thead", {}, h("tr", { role: "row" }, head.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))),
     h("tbody", {}, rows.map((cells) => h("tr", { role: "row", "data-key": cells.key }, cells.map(cell)))),

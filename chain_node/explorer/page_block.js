@@ -49,7 +49,7 @@ export function blocks(to = "") {
         h(
           "section",
           { class: "card", "aria-label": "List of blocks" },
-          page.blocks.length ? table("Blocks", BLOCK_HEAD, blockRows(page.blocks)) : empty("No block is kept here."),
+          page.blocks.length ? table("Blocks", BLOCK_HEAD, blockRows(page.blocks), "compact") : empty("No block is kept here."),
         ),
         h(
           "nav",
@@ -131,11 +131,12 @@ function impeached(found) {
   return h(
     "div",
     { class: "note bad", id: "impeachment" },
-    h("p", {}, h("b", {}, "Impeachment. "), "It was the turn of ", who(each.proposer), ", but ", why(each), "."),
+    h("p", {}, h("b", {}, "Impeached: "), who(each.proposer)),
+    h("p", {}, h("b", {}, "Because "), why(each), "."),
     h(
       "p",
       {},
-      "A quorum of validators put this empty block in its place, and it counts against the proposer. ",
+      "A quorum of validators put this empty block in the place of the proposer's, and counts it against the proposer. ",
       each.is_proven
         ? ["The chain has the proof: ", transaction(each.tx_hash)]
         : "The reason is what this node saw; the certificate proves only that a quorum agreed.",

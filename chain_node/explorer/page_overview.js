@@ -29,13 +29,13 @@ function show() {
       tile("Validators", `${info.validator_count}`, `${info.quorum} make a quorum`),
       tile("Waiting", group(info.pool_count), info.pool_count === 1 ? "transaction" : "transactions"),
       tile("Block period", `${info.block_period_ms / 1_000} s`, "when there is work"),
-      tile("Least fee", amount(info.fee_min_ucpc), `${info.free_tx_per_day} free a day`),
+      tile("Least fee", amount(info.fee_min_ucpc), `${group(info.free_tx_per_day)} free a day`),
     ),
     card("Validators", lights(30), legend()),
     card(
       "Latest blocks",
       blocks.length
-        ? table("Latest blocks", BLOCK_HEAD, blockRows(blocks.slice(0, SHOWN)))
+        ? table("Latest blocks", BLOCK_HEAD, blockRows(blocks.slice(0, SHOWN)), "compact")
         : empty("No block yet. The first one comes with the first transaction, or by itself in a moment."),
       h("p", { class: "more" }, h("a", { href: "#/blocks" }, "All blocks")),
     ),

@@ -63,7 +63,7 @@ export function impeachment(block) {
     time(block.time_ms),
     ": ",
     who(block.impeached.proposer),
-    " was impeached, for ",
+    " was impeached, because ",
     why(block.impeached),
     ".",
   );
