@@ -101,6 +101,9 @@ class Desk(Protocol):
     def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
         """What a block is worth, before it is read; see `Core.glance`."""
 
+    def has_room(self, kind: int, count: int, now_ms: int) -> bool:
+        """Whether plain nodes together may still cost so much; see COSTS_SHARED."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -127,6 +130,14 @@ COSTS = {
     LINKS: Cost(20, 200),
 }
 """Messages that a peer may send, of Relay KiB: some five transactions each."""
+COSTS_SHARED = {
+    Relay.KIND: Cost(200, 1_000),
+    WantBlock.KIND: Cost(20, 60),
+    WantChain.KIND: Cost(10, 40),
+    WantNodes.KIND: Cost(20, 60),
+    WantLinks.KIND: Cost(10, 30),
+}
+"""What all plain nodes together may cost: keys are made in no time, so limits for each alone stop nobody."""
 COST_RELAY_MEMBER = Cost(1_000, 5_000)
 """What a member of the committee may hand on: as much as a chain takes."""
 URGENCY = {
@@ -351,7 +362,12 @@ class Peer:
         """Whether it may still send this much; the excess is dropped, and held against strangers."""
         count = (size + 1_023) >> 10 if kind == Relay.KIND else 1
         if self._buckets[kind].take(count, now_ms):
-            return True
+            is_shared = kind in COSTS_SHARED and not self._is_member
+            if not is_shared or self._desk.has_room(kind, count, now_ms):
+                return True
+            # Others have used it up: nothing to hold against this one.
+            self.lost_count += 1
+            return False
         self.lost_count += 1
         if not (kind == Relay.KIND and self._is_member):
             self.blame(BLAME_EXCESS, f"it sent more frames of kind {kind} than anybody needs")

@@ -49,12 +49,22 @@ class Desk:
     """Wants every block, unless told otherwise, and remembers what it was asked."""
 
     fate: Fate = Fate.TAKEN
+    room: int | None = None
+    """What plain nodes together may still cost; None: as much as they like."""
     known: dict[bytes, Transaction] = field(default_factory=dict)
     glances: list[tuple[Header, Vote | Certificate | None]] = field(default_factory=list)
 
     def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
         self.glances.append((header, proof))
         return self.fate
+
+    def has_room(self, kind: int, count: int, now_ms: int) -> bool:
+        return self.room is None or self._take(count) >= 0
+
+    def _take(self, count: int) -> int:
+        assert self.room is not None
+        self.room -= count
+        return self.room
 
 
 class Pair:

@@ -255,6 +255,18 @@ def test_transactions_are_charged_by_size_and_a_member_may_hand_on_more() -> Non
         assert pair.bob.lost_count == lost_count
 
 
+def test_what_plain_nodes_cost_together_is_bounded_whoever_they_are_and_members_are_none() -> None:
+    pair = Pair(desk=Desk(room=2)).settle()
+    before = len(pair.at_bob)
+    say(pair, *[WantBlock(1, bytes(32))] * 3)
+    assert (len(pair.at_bob) - before, pair.bob.lost_count, pair.bob.score) == (2, 1, 0)
+    say(pair, Ballot(VOTE))
+    assert pair.at_bob[-1] == Ballot(VOTE), "only what costs much is shared"
+    pair.bob.trust_as_member(0)
+    say(pair, WantBlock(1, bytes(32)))
+    assert pair.at_bob[-1] == WantBlock(1, bytes(32))
+
+
 def test_a_transaction_that_is_forged_is_held_against_who_hands_it_on() -> None:
     forged = Transaction.sign(ALICE, CHAIN.chain_id, 9, Transfer(BOB.public, 1), 1_000).data[:-1] + b"\0"
     pair = Pair().settle()

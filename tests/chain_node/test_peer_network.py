@@ -342,6 +342,25 @@ def test_who_asks_too_often_is_dropped(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_plain_nodes_together_cost_no_more_than_a_few_would(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path) as net:
+            await net.start("v0", VALIDATORS[0])
+            names = ("a", "b", "c", "d")
+            for name in names:
+                await net.start(name, key(name), ["v0"])
+            await until(lambda: all("v0" in linked(net, name) for name in names))
+            await until(lambda: linked(net, "v0") == set(names))
+            for name in names:
+                network = net[name].network
+                for _ in range(50):
+                    network.send(network.public, VALIDATORS[0].public, WantBlock(1, bytes(32)))
+            await until(lambda: sum(peer.lost_count for peer in net["v0"].network.peers()) >= 100)
+            assert all(peer.score == 0 for peer in net["v0"].network.peers())
+
+    asyncio.run(story())
+
+
 def test_a_slow_reader_does_not_slow_the_others(tmp_path: Path) -> None:
     """Its socket is never read again; what waits for it is bounded."""
 
