@@ -68,12 +68,17 @@ async def _check(
     from chain_node.check import check
     from chain_node.check_peers import PeerSource
     from chain_node.check_repair import repair
+    from chain_node.pruning import PLAIN
     from chain_node.storage import Storage
 
     if path not in _files(path.parent):
         raise UsageError(f"{path} is not there: this node has never run")
     async with AsyncExitStack() as stack:
-        storage = stack.enter_context(closing(Storage.open(path, genesis, is_tolerant=True)))
+        # What is kept, too, is the folder's to say: an archive must not be pruned by its repair.
+        retention = folder.settings.retention if folder else PLAIN
+        storage = stack.enter_context(
+            closing(Storage.open(path, genesis, retention=retention, is_tolerant=True))
+        )
         progress = _progress(output, stack)
         if not args.repair:
             before = after = await asyncio.to_thread(check, storage, progress)

@@ -13,8 +13,10 @@ from chain_node.node import JOIN_AGAIN_MS, JOIN_GAP, Node
 from chain_node.pruning import ARCHIVE
 from chain_node.storage import Storage
 from chain_node.transaction import Transaction, Transfer
+from tests.chain_node.joining import FIRST_ACCOUNTS, extend, rich_genesis
+from tests.chain_node.peering import Net, until
 from tests.chain_node.stepping import Clock, produce
-from tests.chain_node.world import ALICE, BOB, PROPOSER, VALIDATORS, genesis_of
+from tests.chain_node.world import ALICE, BOB, PROPOSER, VALIDATORS, genesis_of, key
 
 KEY = VALIDATORS[0]
 GENESIS = genesis_of([KEY], proposers=(KEY.public,))
@@ -185,5 +187,33 @@ def test_blocks_do_not_disturb_a_state_that_is_being_fetched(tmp_path: Path, hei
             assert node.glance(validator.public, block.header, certificate).name == "FUTURE"
             await talk(node, validator)
             assert node.head == validator.head
+
+    asyncio.run(story())
+
+
+def test_a_newcomer_joins_over_the_network_of_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genesis = rich_genesis(FIRST_ACCOUNTS)
+    with closing(Storage.open(tmp_path / "old.sqlite", genesis)) as storage:
+        extend(storage, 30, 10, 300)
+    # Some blocks may come before the answer that makes it fetch a state.
+    monkeypatch.setattr(
+        Node.__init__, "__kwdefaults__", (Node.__init__.__kwdefaults__ or {}) | {"join_gap": 5}
+    )
+    monkeypatch.setattr("chain_node.snapshot.NODES_COUNT_MAX", 100)
+
+    async def story() -> None:
+        net = Net(tmp_path, genesis)
+        await net.start("old", key("old"))
+        newcomer = await net.start("new", key("new"), ["old"])
+        try:
+            # It takes the state, and of the chain nothing else.
+            await until(lambda: newcomer.node.head.height == 30)
+            storage = newcomer.node.storage
+            assert (storage.headers_from, storage.bodies_from) == (30, 31)
+            assert check(storage).is_sound
+            assert newcomer.node.nonce_of(ALICE.public) == 300
+        finally:
+            for name in ("new", "old"):
+                await net.stop(name)
 
     asyncio.run(story())
