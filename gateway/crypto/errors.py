@@ -28,7 +28,8 @@
         |-- KeyFileMissing     there is none
         |-- KeyFileExists      there is one already, and it is never overwritten
         |-- KeyFileExposed     others may read it
-        `-- KeyFileDamaged     not a key file, or one that was changed
+        |-- KeyFileDamaged     not a key file, or one that was changed
+        `-- WrongPassphrase    the passphrase does not open it
 
 No message, repr or attribute here ever holds a key.
 """
@@ -254,3 +255,7 @@ class KeyFileExposed(KeyFileError):
 
 class KeyFileDamaged(KeyFileError):
     """Not a key file, or one that was changed."""
+
+
+class WrongPassphrase(KeyFileError):
+    """The passphrase does not open the wallet; try another one."""

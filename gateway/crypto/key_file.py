@@ -29,7 +29,7 @@ from puf.x25519 import PrivateKey
 SEED_SIZE = 32
 _GATEWAY = "gateway"
 _READER = "reader"
-_FILE_SIZE_MAX = 4096
+FILE_SIZE_MAX = 4096
 
 
 class GatewayKey:
@@ -58,7 +58,7 @@ class GatewayKey:
 def create_gateway_key(path: str | os.PathLike[str]) -> GatewayKey:
     """Make a new gateway key in the file `path`.  Raises KeyFileExists, KeyFileError."""
     seed = os.urandom(SEED_SIZE)
-    _create(Path(path), _text(_GATEWAY, seed), 0o600)
+    create_file(Path(path), _text(_GATEWAY, seed), 0o600)
     return GatewayKey(seed)
 
 
@@ -79,9 +79,9 @@ def create_reader_key(path: str | os.PathLike[str]) -> PrivateKey:
     if public_path.exists():
         raise KeyFileExists(str(public_path), "exists already; take another name, or move it away first")
     seed = os.urandom(SEED_SIZE)
-    _create(Path(path), _text(_READER, seed), 0o600)
+    create_file(Path(path), _text(_READER, seed), 0o600)
     key = _reader_key(seed)
-    _create(public_path, reader_public_text(key.public), 0o644)
+    create_file(public_path, reader_public_text(key.public), 0o644)
     return key
 
 
@@ -112,16 +112,17 @@ def _reader_key(seed: bytes) -> PrivateKey:
     return PrivateKey(hkdf(seed, b"", b"cpc/reader-key/1/x25519", 32))
 
 
-def _checksum(head: str) -> str:
+def checksum(head: str) -> str:
+    """The last field of a key file, over all before its colon."""
     return sha256(head.encode())[:4].hex()
 
 
 def _text(kind: str, seed: bytes) -> str:
     head = f"cpc-{kind}-key-1:{seed.hex()}"
-    return f"{head}:{_checksum(head)}\n"
+    return f"{head}:{checksum(head)}\n"
 
 
-def _create(path: Path, text: str, mode: int) -> None:
+def create_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a new file that survives a power cut once this returns.  Raises KeyFileExists, KeyFileError."""
     # Written under another name and then linked, because a link, unlike a rename, replaces nothing, and
     # the name never stands for a file that is half written.
@@ -149,6 +150,14 @@ def _create(path: Path, text: str, mode: int) -> None:
 
 
 def _load(path: Path, kind: str) -> bytes:
+    return _parse(path, kind, read_file(path))
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a file that only its owner may read.
+
+    Raises KeyFileMissing, KeyFileExposed, KeyFileDamaged (no file), KeyFileError.
+    """
     try:
         # Non-blocking, lest a FIFO of that name keeps us waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -162,25 +171,24 @@ def _load(path: Path, kind: str) -> bytes:
                     f"others than you may read it (mode {stat.S_IMODE(status.st_mode):04o}): "
                     f"run `chmod 600 {path}`, and make a new key if someone may have done so",
                 )
-            content = file.read(_FILE_SIZE_MAX)
+            return file.read(FILE_SIZE_MAX)
     except FileNotFoundError as error:
         raise KeyFileMissing(str(path), "does not exist; create it first, or name the right one") from error
     except OSError as error:
         raise KeyFileError(str(path), f"cannot be read: {error.strerror}") from error
-    return _parse(path, kind, content)
 
 
 def _parse(path: Path, kind: str, content: bytes) -> bytes:
     """The seed.  Raises KeyFileDamaged, whose message never quotes the file."""
     text = content.decode("ascii", errors="replace").strip()
-    head, _, checksum = text.rpartition(":")
+    head, _, check = text.rpartition(":")
     label, _, digits = head.partition(":")
     wanted = f"cpc-{kind}-key-1"
     if label != wanted and label in (f"cpc-{_GATEWAY}-key-1", f"cpc-{_READER}-key-1"):
         raise KeyFileDamaged(str(path), f"is a {label.split('-')[1]}'s key, a {kind}'s is needed")
     if label != wanted:
         raise KeyFileDamaged(str(path), f"is no key file: it should start with `{wanted}:`")
-    if not is_equal(_checksum(head).encode(), checksum.encode()):
+    if not is_equal(checksum(head).encode(), check.encode()):
         raise KeyFileDamaged(str(path), "is damaged: its checksum does not fit; restore it from your copy")
     try:
         seed = bytes.fromhex(digits)

@@ -177,7 +177,7 @@ def test_a_damaged_key_file_is_refused(path: Path, name: str) -> None:
 @pytest.mark.parametrize("digits", ["", "00" * 31, "00" * 33, "zz" * 32, "AB" * 32, " " + "00" * 32])
 def test_a_checksum_saves_no_seed_that_cannot_be(path: Path, digits: str) -> None:
     head = f"cpc-gateway-key-1:{digits}"
-    write(path, f"{head}:{key_file._checksum(head)}\n")
+    write(path, f"{head}:{key_file.checksum(head)}\n")
     with pytest.raises(KeyFileDamaged, match="32 bytes"):
         load_gateway_key(path)
 
