@@ -84,7 +84,15 @@ class RpcError(Exception):
 
 
 BODY_BYTES_PER_TOKEN = 1 << 14
-COSTS = {"headers": 5, "account_history": 20, "rpc.discover": 10}
+COSTS = {
+    "headers": 5,
+    "blocks": 5,
+    "block_get": 5,
+    "tx_show": 3,
+    "did_versions": 3,
+    "account_history": 20,
+    "rpc.discover": 10,
+}
 """Tokens of a call that costs the node more than most do."""
 
 

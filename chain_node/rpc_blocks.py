@@ -92,8 +92,8 @@ class _Look:
         first = params.integer("from", 0, INT_MAX) if params.has("from") else 0
         count = params.integer("count", 1, BLOCKS_MAX) if params.has("count") else BLOCKS_MAX
         params.done()
-        link = self._node.storage.link(height) if height else None
-        if link is None:
+        link = self._node.storage.link(height) if height is not None else None
+        if height is None or link is None:
             return {"status": "unknown", "height": self._node.head.height}
         header = link.header
         with self._node.storage.errors():

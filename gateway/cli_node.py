@@ -143,6 +143,7 @@ async def run_dev(args: Namespace) -> int:
             f"chain {node.genesis.name}  {node.genesis.chain_id.hex()}, at height {node.node.head.height}, "
             f"{validator_count} validator{'s'[: validator_count - 1]}\n"
             f"listening on {node.url}\n"
+            f"explorer {node.url} in a browser\n"
             f"genesis {genesis_path}\n"
             f"next: cpc init site --node {node.url}",
         )
@@ -222,7 +223,7 @@ async def run_run(args: Namespace) -> int:
                 "height": height,
             },
             f"{settings.name}, {network.role} of chain {genesis.name}  {genesis.chain_id.hex()}, "
-            f"at height {height}\n{peering}, dialling {len(settings.dial)}\nJSON-RPC on {node.url}",
+            f"at height {height}\n{peering}, dialling {len(settings.dial)}\nJSON-RPC and explorer on {node.url}",
         )
         await stop.wait()
     return EXIT_OK

@@ -11,8 +11,8 @@ import pytest
 from chain_node.dev import DevNode
 from chain_node.did_ledger import DidRegister
 from chain_node.transaction import Body, Transaction, Transfer
-from puf.did import did_cpc, did_key
-from puf.did_document import AUTHENTICATION, ED25519, INVOCATION, Key, make
+from puf.did import ED25519, did_cpc, did_key
+from puf.did_document import AUTHENTICATION, INVOCATION, Key, make
 from tests.chain_node.world import ALICE, BOB
 from tests.devtools import CHROMIUM, Page, chromium
 

@@ -15,8 +15,8 @@ from chain_node.escrow import EscrowOpen
 from chain_node.fields import INT_MAX
 from chain_node.mandate import MandateGrant
 from chain_node.transaction import Anchor, Body, Equivocation, Transaction, Transfer
-from puf.did import did_cpc
-from puf.did_document import AUTHENTICATION, ED25519, INVOCATION, Document, Key, make
+from puf.did import ED25519, did_cpc
+from puf.did_document import AUTHENTICATION, INVOCATION, Document, Key, make
 from tests.chain_node.world import ALICE, BOB, CAROL, anchor
 
 Ask = Callable[..., Awaitable[Any]]
