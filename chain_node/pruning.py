@@ -124,12 +124,12 @@ def _prune_bodies(database: apsw.Connection, bytes_max: int, height: int, added_
     freed_bytes = 0
     for _ in range(STEP_MAX):
         oldest: Any = database.execute(
-            "SELECT height, end - size, size, transactions FROM body ORDER BY height LIMIT 1"
+            "SELECT height, end - size, size FROM body ORDER BY height LIMIT 1"
         ).fetchone()
-        at, begin, size, transactions = oldest
+        at, begin, size = oldest
         if end - begin <= bytes_max or at == height or freed_bytes > added_bytes + STEP_BYTES:
             return
-        _forget_transactions(database, at, transactions)
+        _forget_transactions(database, at)
         database.execute("DELETE FROM body WHERE height = ?", (at,))
         if at < headers_from and at % HEADER_STEP:
             # From before a snapshot was installed: it was kept for its body alone.
@@ -137,7 +137,8 @@ def _prune_bodies(database: apsw.Connection, bytes_max: int, height: int, added_
         freed_bytes += size
 
 
-def _forget_transactions(database: apsw.Connection, height: int, transactions: bytes) -> None:
+def _forget_transactions(database: apsw.Connection, height: int) -> None:
+    transactions: Any = database.execute("SELECT transactions FROM body WHERE height = ?", (height,)).get
     try:
         items: Any = cbor.decode(transactions, BODY_SIZE_MAX, BODY_DEPTH_MAX)
         hashes = [(transaction_hash(item), height) for item in items]

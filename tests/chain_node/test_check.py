@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chain_node.block import Block, Certificate, Phase
+from chain_node.block import Block, Certificate, Phase, Vote
 from chain_node.check import DAMAGES_MAX, Damage, Report, check
 from chain_node.check_repair import repair
 from chain_node.errors import StorageDamaged
@@ -17,8 +18,8 @@ from chain_node.snapshot import SnapshotClient, answer
 from chain_node.storage import Storage
 from chain_node.transaction import Transaction
 from tests.chain_node.joining import FIRST_ACCOUNTS, chain, honest, join, rich_genesis
-from tests.chain_node.test_storage import GENESIS, change, extend, make, pay, seal_of, vote_for
-from tests.chain_node.world import BOB, anchor
+from tests.chain_node.test_storage import GENESIS, ONE, change, extend, make, pay, seal_of, vote_for
+from tests.chain_node.world import BOB, anchor, certificate_of
 
 HEIGHT = 6
 BOTH = 2
@@ -192,6 +193,36 @@ def test_damage_is_named_and_repaired_from_the_rest_or_from_a_peer(
     with closing(Storage.open(path, GENESIS)) as storage:
         extend(storage, 1)
         assert check(storage).is_sound
+
+
+def test_a_certified_header_that_continues_nothing_is_named(path: Path) -> None:
+    """More than f validators have signed a fork: no repair decides who is right."""
+    with closing(Storage.open(path, GENESIS)) as storage:
+        link = storage.link(3)
+        assert link is not None
+        for changes, heights in (
+            ({"parent_hash": bytes(32)}, [3, 4]),
+            ({"time_ms": link.header.time_ms - 1}, [3, 4]),
+        ):
+            header = replace(link.header, **changes)  # type: ignore[arg-type]  # fields by name
+            certificate = certificate_of(GENESIS, header, ONE).encode()
+            storage.connection.execute(
+                "UPDATE block SET hash = ?, header = ?, certificate = ? WHERE height = 3",
+                (header.block_hash, header.data, certificate),
+            )
+            said = [str(damage) for damage in check(storage).damages if damage.table == "block"]
+            assert said == [f"block {each}: its header does not continue the one before" for each in heights]
+
+
+def test_votes_for_another_chain_or_beside_another_block_are_named(path: Path) -> None:
+    with closing(Storage.open(path, GENESIS)) as storage:
+        mine, other = make(storage, pay(storage))[0], make(storage, pay(storage, 9))[0]
+        foreign = Vote.sign(ONE[0], bytes(32), 8, 0, Phase.PREPARE, bytes(32))
+        storage.put_votes([Kept(vote_for(mine), other), Kept(foreign)])
+        assert [str(damage) for damage in check(storage).damages] == [
+            "vote 7: round 0, phase 2: the block beside it is another one",
+            "vote 8: round 0, phase 1: it is of another chain",
+        ]
 
 
 def test_a_state_whose_past_is_gone_is_fetched_node_by_node(path: Path, peer: Storage) -> None:

@@ -119,6 +119,30 @@ def test_what_joining_costs_follows_from_the_state_and_not_from_the_chain(tmp_pa
     assert abs(long_questions - short_questions) <= 2
 
 
+def test_a_chain_of_a_million_blocks_is_joined_like_any_other(
+    source: Storage, joiner: Storage, tmp_path: Path
+) -> None:
+    link = source.link(6)
+    assert link is not None
+    header = replace(link.header, height=1_000_000)
+    late = Link(header, certificate_of(source.genesis, header))
+
+    def server(message: Message) -> Message | None:
+        return Links(0, (late,)) if isinstance(message, WantLinks) else honest(source)(message)
+
+    client = SnapshotClient(joiner, source.genesis)
+    asked = join(client, {A: server})
+    assert len(asked) < 25
+    assert (joiner.head.height, joiner.headers_from) == (1_000_000, 1_000_000)
+    extend(joiner, 2)
+    assert joiner.head.height == 1_000_002
+    # And who has joined serves the next one.
+    with closing(Storage.open(tmp_path / "third.sqlite", rich_genesis(FIRST_ACCOUNTS))) as third:
+        join(SnapshotClient(third, source.genesis), {B: honest(joiner)})
+        assert third.head == joiner.head
+        is_whole(third, joiner)
+
+
 def test_nobody_is_asked_for_a_state_when_the_chain_is_hardly_longer(
     source: Storage, joiner: Storage
 ) -> None:
