@@ -130,6 +130,8 @@ COSTS = {
     LINKS: Cost(20, 200),
 }
 """Messages that a peer may send, of Relay KiB: some five transactions each."""
+COST_BYTES = Cost(4 << 20, 8 << 20)
+"""Bytes that all plain nodes together may make us decrypt; beyond, they are read no faster."""
 COSTS_SHARED = {
     Relay.KIND: Cost(200, 1_000),
     WantBlock.KIND: Cost(20, 60),
@@ -173,6 +175,12 @@ class Bucket:
             return False
         self._millitokens -= count * 1_000
         return True
+
+    def owe(self, count: int, now_ms: int) -> int:
+        """Take `count` tokens whether they are there or not; milliseconds until they would be."""
+        self.take(0, now_ms)
+        self._millitokens -= count * 1_000
+        return max(-self._millitokens // self._cost.rate, 0)
 
 
 class Peer:

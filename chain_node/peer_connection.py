@@ -18,6 +18,9 @@ from chain_node.peer_frame import Hello
 WRITE_SIZE_MAX = 1 << 18
 """Bytes in the socket's buffer beyond which nothing more is handed to it, so that it can be overtaken."""
 
+UNPROVEN_SIZE_MAX = 1 << 16
+"""Bytes that a peer may send before it has said who it is."""
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +53,9 @@ class Host(Protocol):
 
     def new_peer(self, *, is_client: bool) -> Peer:
         """The sans-IO half of a new connection."""
+
+    def bytes_owed_ms(self, size: int) -> int:
+        """A plain node has sent so many bytes; how long it should not be read now."""
 
     def admit(self, connection: "Connection") -> bool:
         """Whether it may try to say who it is."""
@@ -84,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._port = 0
+        self._received_size = 0
         self._peer: Peer | None = None
         self._is_paused = self._is_flush_due = False
         self._why: PeerError | None = None
@@ -151,6 +158,9 @@ class Connection(asyncio.Protocol):
         if self.is_ended():
             return
         try:
+            if not self.is_open and self._received_size > UNPROVEN_SIZE_MAX:
+                raise PeerMisbehaved("it says too much before it says who it is")
+            self._received_size += len(data)
             for item in self.peer.feed(data, self._network.steady_ms()):
                 if isinstance(item, Hello):
                     self._network.opened(self, item)
@@ -165,6 +175,7 @@ class Connection(asyncio.Protocol):
             )
         else:
             self.flush()
+            self._slow_down(len(data))
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than we write."""
@@ -256,6 +267,19 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
             else:
                 self._transport.abort()
+
+    def _slow_down(self, size: int) -> None:
+        """Read a plain node that has come to us no faster than all of them together may cost."""
+        if self.index is not None or self.dialled or not self.is_open or self.is_ended():
+            return
+        wait_ms = self._network.bytes_owed_ms(size)
+        if wait_ms and self._transport:
+            self._transport.pause_reading()
+            self._loop.call_later(wait_ms / 1000, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport and not self.is_ended():
+            self._transport.resume_reading()
 
     def _flush_soon(self) -> None:
         if not self._is_flush_due:

@@ -31,7 +31,7 @@ from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.messages import Message, Relay, Validate
 from chain_node.node import Node, steady_clock_ms
-from chain_node.peer import COSTS_SHARED, Bucket, Peer, PeerDropped, PeerMisbehaved
+from chain_node.peer import COST_BYTES, COSTS_SHARED, Bucket, Peer, PeerDropped, PeerMisbehaved
 from chain_node.peer_address import Address
 from chain_node.peer_admission import Admission, Limits
 from chain_node.peer_connection import Connection, PeerStatus
@@ -94,6 +94,7 @@ class PeerNetwork:
         # Repeated at a quarter of the timeout, so every repetition is handed on.
         self._gossip = Gossip(genesis, key.public, max(genesis.timeout_ms // 8, 1))
         self._admission = Admission()
+        self._bytes = Bucket(COST_BYTES, steady_ms())
         self._shared = {kind: Bucket(cost, steady_ms()) for kind, cost in COSTS_SHARED.items()}
         self._announcements = Announcements(len(genesis.validators), self._rules)
         self._too_old: Upgrade | None = None
@@ -263,6 +264,10 @@ class PeerNetwork:
     def has_room(self, kind: int, count: int, now_ms: int) -> bool:
         """Whether plain nodes together may still cost so much."""
         return self._shared[kind].take(count, now_ms)
+
+    def bytes_owed_ms(self, size: int) -> int:
+        """A plain node has sent so many bytes; how long it should not be read now."""
+        return self._bytes.owe(size, self.steady_ms())
 
     def new_peer(self, *, is_client: bool) -> Peer:
         """The sans-IO half of a new connection."""

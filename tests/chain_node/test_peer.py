@@ -34,6 +34,8 @@ from chain_node.peer import (
     PING_MS,
     QUEUE_SIZE_MAX,
     SILENCE_MS,
+    Bucket,
+    Cost,
     OtherChain,
     PeerDropped,
     PeerMisbehaved,
@@ -255,16 +257,23 @@ def test_transactions_are_charged_by_size_and_a_member_may_hand_on_more() -> Non
         assert pair.bob.lost_count == lost_count
 
 
+def test_bytes_are_owed_and_paid_back_with_time() -> None:
+    bucket = Bucket(Cost(rate=1_000, burst=500), 0)
+    assert [bucket.owe(size, 0) for size in (500, 0, 100, 400)] == [0, 0, 100, 500]
+    assert bucket.owe(0, 300) == 200
+    assert bucket.owe(0, 500) == 0
+    assert [bucket.owe(500, 9_000), bucket.owe(1, 9_000)] == [0, 1]
+
+
 def test_what_plain_nodes_cost_together_is_bounded_whoever_they_are_and_members_are_none() -> None:
     pair = Pair(desk=Desk(room=2)).settle()
     before = len(pair.at_bob)
     say(pair, *[WantBlock(1, bytes(32))] * 3)
     assert (len(pair.at_bob) - before, pair.bob.lost_count, pair.bob.score) == (2, 1, 0)
     say(pair, Ballot(VOTE))
-    assert pair.at_bob[-1] == Ballot(VOTE), "only what costs much is shared"
     pair.bob.trust_as_member(0)
     say(pair, WantBlock(1, bytes(32)))
-    assert pair.at_bob[-1] == WantBlock(1, bytes(32))
+    assert pair.at_bob[-2:] == [Ballot(VOTE), WantBlock(1, bytes(32))], "votes are not, nor what members want"
 
 
 def test_a_transaction_that_is_forged_is_held_against_who_hands_it_on() -> None:

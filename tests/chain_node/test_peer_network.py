@@ -13,6 +13,7 @@ import pytest
 from chain_node.block import Phase, Vote
 from chain_node.errors import PortInUse
 from chain_node.messages import Ballot, Relay, WantBlock
+from chain_node.peer import Cost
 from chain_node.peer_address import Address
 from chain_node.peer_admission import Limits
 from chain_node.peer_network import Peering, PeerNetwork
@@ -376,6 +377,51 @@ def test_plain_nodes_together_cost_no_more_than_a_few_would(tmp_path: Path) -> N
                     network.send(network.public, VALIDATORS[0].public, WantBlock(1, bytes(32)))
             await until(lambda: sum(peer.lost_count for peer in net["v0"].network.peers()) >= 100)
             assert all(peer.score == 0 for peer in net["v0"].network.peers())
+
+    asyncio.run(story())
+
+
+def test_a_plain_node_that_floods_is_read_no_faster_than_it_may_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        monkeypatch.setattr("chain_node.peer_network.COST_BYTES", Cost(1, 1 << 16))
+        async with running(tmp_path) as net:
+            await net.start("v0", VALIDATORS[0])
+            await net.start("flood", key("flood"), ["v0"])
+            await net.start("v1", VALIDATORS[1], ["v0"])
+            await until(lambda: linked(net, "v0") == {"flood", "v1"})
+            await until(lambda: "v0" in linked(net, "flood") and "v0" in linked(net, "v1"))
+            relay = Relay(tuple(pay(net, nonce) for nonce in range(1_000)))
+            (flood,) = [each for each in net["v0"].network._open.values() if each.index is None]
+            (v1,) = [each for each in net["v0"].network._open.values() if each.index is not None]
+            for name in ("flood", "v1"):
+                network = net[name].network
+                network.send(network.public, VALIDATORS[0].public, relay)
+            slow, fast = flood._transport, v1._transport
+            assert isinstance(slow, asyncio.Transport)
+            assert isinstance(fast, asyncio.Transport)
+            await until(lambda: not slow.is_reading())
+            await until(lambda: v1._received_size > 150_000)
+            assert fast.is_reading(), "a member is not held up"
+
+    asyncio.run(story())
+
+
+def test_who_says_too_much_before_it_says_who_it_is_is_dropped(tmp_path: Path) -> None:
+    """Records of TLS that no handshake needs, and that its rules let pass."""
+
+    async def story() -> None:
+        async with running(tmp_path) as net:
+            await net.start("v0", VALIDATORS[0])
+            _reader, writer = await asyncio.open_connection("127.0.0.1", net["v0"].address.port)
+            await until(lambda: net["v0"].network.connection_count == 1)
+            (connection,) = net["v0"].network._connections
+            connection.peer.feed = lambda data, now_ms: iter(())  # type: ignore[method-assign]
+            writer.write(bytes(1 << 18))
+            await until(lambda: net["v0"].network.connection_count == 0)
+            assert str(connection.closed.result()) == "it says too much before it says who it is"
+            writer.close()
 
     asyncio.run(story())
 
