@@ -95,6 +95,14 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": colours}]
         await self.send("Emulation.setEmulatedMedia", features=features)
 
+    async def press(self, key: str) -> None:
+        """A key, down and up."""
+        code = {"Tab": 9}[key]
+        for kind in ("keyDown", "keyUp"):
+            await self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
+
     async def picture(self) -> str:
         """The whole page as PNG, in base64."""
         answer = await self.send("Page.captureScreenshot", captureBeyondViewport=True)

@@ -18,6 +18,7 @@ const PAGES = { "": overview, blocks, block, tx: transactionPage, account: accou
 const main = document.getElementById("main");
 let page = null;
 let turn = 0;
+let hasRouted = false;
 
 function route() {
   const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decode);
@@ -62,7 +63,8 @@ async function draw(isNew = false) {
     main.toggleAttribute("data-failed", Boolean(main.querySelector(":scope > .error")));
   }
   main.removeAttribute("aria-busy");
-  if (isNew && document.activeElement !== document.getElementById("query")) {
+  // A new page begins at its top, for eyes and for the Tab key; the first one begins at the document's.
+  if (isNew && hasRouted && document.activeElement !== document.getElementById("query")) {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
@@ -149,6 +151,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => {
+  hasRouted = true;
+  route();
+});
 setInterval(tick, 1_000);
 route();

@@ -147,7 +147,7 @@ function impeached(found) {
 function certificate(found) {
   const names = found.validators;
   return [
-    h("p", {}, `Signed by ${found.signers.length} of ${names.length} validators. A quorum makes a block final.`),
+    h("p", {}, `Signed by ${found.signers.length} of ${names.length} validators. A quorum makes a block final, so an absent one may only have been slow.`),
     h(
       "ul",
       { class: "seats", id: "certificate" },
@@ -159,7 +159,7 @@ function certificate(found) {
           h("i", { class: `light ${isSigned ? "on" : "off"}`, "aria-hidden": "true" }),
           h("b", { class: "seat" }, `V${index + 1}`),
           account(publicKey),
-          h("span", { class: "dim" }, isSigned ? "signed" : "not in it"),
+          h("span", { class: "dim" }, isSigned ? "signed" : "absent"),
         );
       }),
     ),

@@ -85,6 +85,6 @@ export function why(impeached) {
 
 // "amount_ucpc" to "Amount": units show in the value.
 export function field(name) {
-  const plain = name.replace(/_(ucpc|ms)$/, "").replaceAll("_", " ");
+  const plain = name === "ident" ? "id" : name.replace(/_(ucpc|ms)$/, "").replaceAll("_", " ");
   return plain.charAt(0).toUpperCase() + plain.slice(1);
 }

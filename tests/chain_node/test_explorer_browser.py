@@ -231,6 +231,36 @@ def test_what_strangers_write_stays_text(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+def test_a_node_that_is_gone_is_told_of_and_what_was_there_stays(tmp_path: Path) -> None:
+    async def story(told: Story) -> None:
+        page = told.page
+        await page.until("/told of each block/.test(document.querySelector('#link').textContent)")
+        tabbed = "document.activeElement.textContent"
+        await page.press("Tab")
+        assert await page.ask(tabbed) == "Skip to content"
+        await page.press("Tab")
+        assert await page.ask(tabbed) == "dev"
+        # The clipboard of a headless browser is nobody's; what is copied is seen by what is asked to be.
+        await page.ask(
+            "navigator.clipboard.writeText = async text => { globalThis.copied = text };"
+            "document.querySelector('.lights .copy').click()"
+        )
+        assert await page.until("globalThis.copied") == told.dev.genesis.validators[0].hex()
+        assert await page.until("document.querySelector('#announce').textContent") == "account copied"
+
+        await told.dev._server.stop()
+        said = await page.until("document.querySelector('#trouble')?.textContent")
+        assert said == "The node cannot be asked: the node does not answer. What is shown may be old."
+        assert "The node cannot be asked" in await told.text("#link")
+        assert await page.ask("document.querySelectorAll('.lights li').length") == 4
+        text = await told.look("#/block/1")
+        assert "the node does not answer" in text
+        assert "Try again" in text
+        page.problems = [each for each in page.problems if "ERR_CONNECTION_REFUSED" not in each]
+
+    tell(tmp_path, story)
+
+
 def block_hash(told: Story, height: int) -> str:
     block = told.dev.node.storage.block(height)
     assert block
