@@ -109,8 +109,9 @@ def make_gateway(site: Path, node: NodeProcess, source: str, *, is_short: bool =
 
 
 def wait_for_start(gateway: GatewayProcess, site: Path) -> None:
-    """Returns when the gateway has opened its spool.  Raises RuntimeError when it ends instead."""
-    while not (site / "spool" / "spool.db").exists():
+    """Returns when the gateway has a spool, and can be stopped.  Raises RuntimeError when it ends instead."""
+    # What it prints first, it prints when it can be stopped in order.
+    while not ((site / "spool" / "spool.db").exists() and "stream " in gateway.log):
         gateway.memory()
         time.sleep(0.05)
 
