@@ -16,8 +16,19 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from chain_node.errors import ChainError
-from gateway import cli_gateway, cli_node, cli_obd, cli_proof, cli_read, cli_remote, cli_verify, demo
+from chain_node.errors import ChainError, NodeLied, TrustError
+from gateway import (
+    cli_did,
+    cli_gateway,
+    cli_node,
+    cli_obd,
+    cli_proof,
+    cli_read,
+    cli_remote,
+    cli_verify,
+    cli_wallet,
+    demo,
+)
 from gateway.cli_output import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -66,7 +77,10 @@ def parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--version", action="version", version=f"cpc {version('cpchain-edge')}")
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote, cli_node):
+    for module in (
+        *(demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote),
+        *(cli_node, cli_wallet, cli_did),
+    ):
         module.add(subcommands)
     return main_parser
 
@@ -77,7 +91,7 @@ def exit_code(error: BaseException) -> int:
         return EXIT_INTERRUPTED
     if isinstance(error, UsageError | ConfigError | UnknownStream | BadSourceUrl | RecordNameError):
         return EXIT_USAGE
-    if isinstance(error, EvidenceError | ChunkAltered | ChunkMissing | SealError):
+    if isinstance(error, EvidenceError | ChunkAltered | ChunkMissing | SealError | NodeLied | TrustError):
         return EXIT_NOT_PROVEN
     return EXIT_FAILED
 

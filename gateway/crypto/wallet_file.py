@@ -58,6 +58,7 @@ class Wallet:
         passes, memory_kib, salt, nonce, sealed = (self.fields[number] for number in (1, 2, 3, 5, 6))
         assert isinstance(passes, int) and isinstance(memory_kib, int)  # noqa: S101, PT018 - `load` has looked
         assert isinstance(salt, bytes) and isinstance(nonce, bytes)  # noqa: S101, PT018
+        assert isinstance(sealed, bytes)  # noqa: S101
         key = _stretch(passphrase, salt, passes, memory_kib)
         try:
             seed = crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _head(self.fields), nonce, key)
@@ -101,21 +102,22 @@ def load(path: Path) -> Wallet:
         fields = cbor.decode(bytes.fromhex(digits), BODY_SIZE_MAX, 1)
     except (ValueError, DecodeError) as error:
         raise KeyFileDamaged(str(path), f"is damaged: {error}") from None
-    if not _is_wallet(fields):
+    if not isinstance(fields, dict) or not _is_wallet(fields):
         raise KeyFileDamaged(str(path), "is damaged: its fields are not those of a wallet")
-    return Wallet(path, fields[4], fields)
+    public = fields[4]
+    assert isinstance(public, bytes)  # noqa: S101 - just looked at
+    return Wallet(path, public, fields)
 
 
-def _is_wallet(fields: object) -> bool:
-    if not isinstance(fields, dict) or set(fields) != {1, 2, *_SIZES}:
+def _is_wallet(fields: dict[int, object]) -> bool:
+    if set(fields) != {1, 2, *_SIZES}:
         return False
     passes, memory_kib = fields[1], fields[2]
     if type(passes) is not int or type(memory_kib) is not int:
         return False
     is_bounded = 1 <= passes <= PASSES_MAX and 8 <= memory_kib <= MEMORY_KIB_MAX
-    return is_bounded and all(
-        isinstance(fields[number], bytes) and len(fields[number]) == size for number, size in _SIZES.items()
-    )
+    blobs = [(fields[number], size) for number, size in _SIZES.items()]
+    return is_bounded and all(isinstance(blob, bytes) and len(blob) == size for blob, size in blobs)
 
 
 def _seal(path: Path, passphrase: str, seed: bytes, salt: bytes, nonce: bytes) -> Wallet:

@@ -104,6 +104,7 @@ def test_a_changed_file_is_no_wallet(tmp_path: Path) -> None:
         rewrite(path, fields | {number: value})
         with pytest.raises(WrongPassphrase):
             wallet_file.load(path).unlock(PHRASE)
+    spoilt: object
     for spoilt in (
         fields | {7: 1},
         fields | {1: 17},
