@@ -204,7 +204,7 @@ def test_a_certified_header_that_continues_nothing_is_named(path: Path) -> None:
             ({"parent_hash": bytes(32)}, [3, 4]),
             ({"time_ms": link.header.time_ms - 1}, [3, 4]),
         ):
-            header = replace(link.header, **changes)  # type: ignore[arg-type]  # fields by name
+            header = replace(link.header, **changes)
             certificate = certificate_of(GENESIS, header, ONE).encode()
             storage.connection.execute(
                 "UPDATE block SET hash = ?, header = ?, certificate = ? WHERE height = 3",

@@ -355,6 +355,21 @@ def test_a_node_that_was_away_too_long_takes_what_has_changed_and_keeps_its_bloc
         assert (behind.headers_from, len(behind.certified(1, 9))) == (8, 3)
 
 
+def test_blocks_from_before_a_snapshot_are_pruned_with_their_headers(tmp_path: Path) -> None:
+    folder = tmp_path / "behind"
+    with closing(chain(tmp_path / "source", 40, 3)) as source:
+        chain(folder, 40, 3).close()
+        extend(source, 5)
+        few = Retention(bodies_bytes_max=1)
+        with closing(Storage.open(folder / "chain.sqlite", source.genesis, retention=few)) as behind:
+            join(SnapshotClient(behind, source.genesis), {A: honest(source)})
+            assert len(behind.headers(1, 9)) == 3
+            extend(behind, 1)
+            assert [row[0] for row in behind.connection.execute("SELECT height FROM body")] == [9]
+            assert [row[0] for row in behind.connection.execute("SELECT height FROM block")] == [8, 9]
+            assert behind.connection.execute("SELECT count(*) FROM tx").get == 1
+
+
 def test_a_snapshot_that_is_given_up_leaves_nothing_behind(source: Storage, joiner: Storage) -> None:
     client = SnapshotClient(joiner, source.genesis)
     join(client, {A: honest(source)}, answers_max=5)
