@@ -39,6 +39,9 @@ CHECKPOINT_PAGES = 1_000
 """Length of the log, in pages of 4 KiB, at which a commit also copies it back."""
 CERTIFIED_MAX = 64
 """Blocks that `certified` reads at once."""
+RECENT_MAX = 2
+"""Last blocks that are kept in memory, too: under load peers are often a little behind, and to read a block
+of thousands of transactions anew for each of them makes us fall behind as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Storage:
         self.connection = connection
         """For the files of this folder that look into it."""
         self._is_joining = False
+        self._recent: dict[int, Block] = {}
+        """The last RECENT_MAX blocks as they were committed."""
         self.path = path
         self.nodes = Nodes(connection)
         """The table of the state's nodes; around it, `errors`."""
@@ -133,6 +138,9 @@ class Storage:
             pruning.prune(database, self.retention, header.height, size)
         self.nodes.remember(execution)
         self.head = head_of(header)
+        self._recent[header.height] = block
+        for old in [height for height in self._recent if height <= header.height - RECENT_MAX]:
+            del self._recent[old]
 
     def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """(header, certificate) as bytes, from height `first` on, at most `count`, without a gap."""
@@ -186,13 +194,11 @@ class Storage:
         found: list[tuple[Block, Certificate]] = []
         room = BLOCK_SIZE_MAX
         for height in range(first, first + min(count, CERTIFIED_MAX)):
-            stored = self.block(height)
-            room -= sum(map(len, stored.transactions)) if stored else 0
-            if not stored or (found and room < 0):
+            pair = self._certified(height)
+            room -= sum(len(transaction.data) for transaction in pair[0].transactions) if pair else 0
+            if not pair or (found and room < 0):
                 break
-            with decoding(self.path):
-                transactions = tuple(map(Transaction.restore, stored.transactions))
-            found.append((Block(stored.header, transactions), stored.certificate))
+            found.append(pair)
         return found
 
     def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
@@ -349,6 +355,21 @@ class Storage:
         )
 
     # Inside
+
+    def _certified(self, height: int) -> tuple[Block, Certificate] | None:
+        if block := self._recent.get(height):
+            with self.errors():
+                is_here: bool = self.connection.execute(
+                    "SELECT count(*) FROM body WHERE height = ?", (height,)
+                ).get
+            link = self.link(height)
+            return (block, link.certificate) if is_here and link else None
+        stored = self.block(height)
+        if not stored:
+            return None
+        with decoding(self.path):
+            transactions = tuple(map(Transaction.restore, stored.transactions))
+        return Block(stored.header, transactions), stored.certificate
 
     def _insert_link(self, link: Link) -> None:
         header = link.header

@@ -205,6 +205,27 @@ def test_final_blocks_are_read_with_their_transactions_and_certificates(storage:
         assert Block.decode(block.encode()) == block
 
 
+def test_the_last_blocks_are_not_read_anew_for_every_peer_that_is_a_little_behind(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend(storage, 4)
+    expected = storage.certified(1, 9)
+    read: list[bytes] = []
+    restore = Transaction.restore
+
+    def restored(data: bytes) -> Transaction:
+        read.append(data)
+        return restore(data)
+
+    monkeypatch.setattr(Transaction, "restore", restored)
+    assert storage.certified(3, 9) == expected[2:]
+    assert read == []
+    assert storage.certified(2, 9) == expected[1:]
+    assert read == [expected[1][0].transactions[0].data]
+    storage.connection.execute("DELETE FROM body WHERE height = 4")
+    assert storage.certified(4, 9) == []
+
+
 def test_not_more_blocks_are_read_than_memory_bears_but_always_one(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
