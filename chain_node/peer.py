@@ -120,7 +120,7 @@ COSTS = {
     Validate.KIND: Cost(200, 1_000),
     WantBlock.KIND: Cost(20, 100),
     WantChain.KIND: Cost(20, 100),
-    Relay.KIND: Cost(100, 1_000),
+    Relay.KIND: Cost(30, 200),
     WantNodes.KIND: Cost(20, 60),
     StateNodes.KIND: Cost(50, 100),
     WantLinks.KIND: Cost(10, 30),
@@ -133,15 +133,15 @@ COSTS = {
 COST_BYTES = Cost(4 << 20, 8 << 20)
 """Bytes that all plain nodes together may make us decrypt; beyond, they are read no faster."""
 COSTS_SHARED = {
-    Relay.KIND: Cost(200, 1_000),
+    Relay.KIND: Cost(50, 300),
     WantBlock.KIND: Cost(20, 60),
     WantChain.KIND: Cost(10, 40),
     WantNodes.KIND: Cost(20, 60),
     WantLinks.KIND: Cost(10, 30),
 }
 """What all plain nodes together may cost: keys are made in no time, so limits for each alone stop nobody."""
-COST_RELAY_MEMBER = Cost(1_000, 5_000)
-"""What a member of the committee may hand on: as much as a chain takes."""
+COST_RELAY_TRUSTED = Cost(1_000, 5_000)
+"""What a member of the committee, or a node that we dial, may hand on: as much as a chain takes."""
 URGENCY = {
     Ballot.KIND: 0,
     WantBlock.KIND: 0,
@@ -213,7 +213,7 @@ class Peer:
         self._framer = Framer()
         self._queues: list[deque[bytes]] = [deque() for _ in range(4)]
         self._buckets = {kind: Bucket(cost, now_ms) for kind, cost in COSTS.items()}
-        self._is_member = False
+        self._is_trusted = False
         self._our_height = hello.height
         self._since_ms = self._heard_ms = self._forgiven_ms = self._moved_ms = now_ms
         self._pinged_ms = now_ms - PING_MS
@@ -230,10 +230,10 @@ class Peer:
         """Bytes of memory that it makes us keep."""
         return self.queue_size + self._framer.held_size
 
-    def trust_as_member(self, now_ms: int) -> None:
-        """It is a member of the committee: it may hand on more."""
-        self._is_member = True
-        self._buckets[Relay.KIND] = Bucket(COST_RELAY_MEMBER, now_ms)
+    def trust(self, now_ms: int) -> None:
+        """It is a member of the committee, or one that we were told to dial: it may hand on more."""
+        self._is_trusted = True
+        self._buckets[Relay.KIND] = Bucket(COST_RELAY_TRUSTED, now_ms)
 
     def feed(self, data: bytes, now_ms: int) -> Iterator[Hello | Message | int]:
         """Bytes came; what is in them: its Hello first, messages, and heights that it speaks of."""
@@ -370,14 +370,14 @@ class Peer:
         """Whether it may still send this much; the excess is dropped, and held against strangers."""
         count = (size + 1_023) >> 10 if kind == Relay.KIND else 1
         if self._buckets[kind].take(count, now_ms):
-            is_shared = kind in COSTS_SHARED and not self._is_member
+            is_shared = kind in COSTS_SHARED and not self._is_trusted
             if not is_shared or self._desk.has_room(kind, count, now_ms):
                 return True
             # Others have used it up: nothing to hold against this one.
             self.lost_count += 1
             return False
         self.lost_count += 1
-        if not (kind == Relay.KIND and self._is_member):
+        if not (kind == Relay.KIND and self._is_trusted):
             self.blame(BLAME_EXCESS, f"it sent more frames of kind {kind} than anybody needs")
         return False
 

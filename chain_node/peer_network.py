@@ -39,6 +39,7 @@ from chain_node.peer_dial import Dialler
 from chain_node.peer_frame import INSTANCE_SIZE, PROTOCOL_OLDEST, PROTOCOL_VERSION, FrameError, Hello, frame
 from chain_node.peer_gossip import Gossip
 from chain_node.peer_tls import TlsContext, TlsFailed
+from chain_node.transaction import Transaction
 from chain_node.upgrade import Announcements, Upgrade, newest
 from puf.ed25519 import SigningKey
 
@@ -48,6 +49,8 @@ HELD_SIZE_MAX = 64 << 20
 """Bytes that strangers together may make us keep; beyond, the one that costs most is dropped."""
 LINKS_DELAY_MS = 50
 """How long a change of our connections waits for another one, before peers are told."""
+RELAY_SIZE_MAX = 1 << 16
+"""Bytes of transactions in one message, unless it is one."""
 BACKLOG = 256
 MISBEHAVED = (PeerMisbehaved, FrameError, TlsFailed)
 
@@ -323,8 +326,9 @@ class PeerNetwork:
             raise Superseded("there is a connection with it already")
         if not other and connection.index is None and not connection.dialled:
             self._check_room(connection)
-        if connection.index is not None:
-            connection.peer.trust_as_member(now_ms)
+        if connection.index is not None or connection.dialled:
+            # Whom our people have named is no stranger: so entry nodes bring in what many users send.
+            connection.peer.trust(now_ms)
         connection.is_open = True
         self._open[public] = connection
         if other:
@@ -368,6 +372,11 @@ class PeerNetwork:
     def _hand(self, connections: Sequence[Connection], message: Message) -> None:
         if not connections:
             return
+        if isinstance(message, Relay):
+            first, *more = _parts(message)
+            for part in more:
+                self._hand(connections, part)
+            message = first
         data = frame(message.KIND, messages.encode(message))
         for connection in connections:
             if isinstance(message, Validate):
@@ -421,6 +430,19 @@ class Ourselves(PeerDropped):
 
 class Superseded(PeerDropped):
     """Another connection with the same node is kept."""
+
+
+def _parts(relay: Relay) -> list[Relay]:
+    """The same transactions in messages of a modest size, which every peer takes."""
+    parts: list[list[Transaction]] = [[]]
+    size = 0
+    for transaction in relay.transactions:
+        size += len(transaction.data)
+        if parts[-1] and size > RELAY_SIZE_MAX:
+            parts.append([])
+            size = len(transaction.data)
+        parts[-1].append(transaction)
+    return [Relay(tuple(part)) for part in parts]
 
 
 def _is_ours(message: Message, public: bytes) -> bool:

@@ -13,11 +13,12 @@ import pytest
 from chain_node.block import Phase, Vote
 from chain_node.errors import PortInUse
 from chain_node.messages import Ballot, Relay, WantBlock
-from chain_node.peer import Cost
+from chain_node.peer import COSTS, Cost
 from chain_node.peer_address import Address
 from chain_node.peer_admission import Limits
-from chain_node.peer_network import Peering, PeerNetwork
-from chain_node.transaction import Transaction, Transfer
+from chain_node.peer_frame import SIZES_MAX
+from chain_node.peer_network import RELAY_SIZE_MAX, Peering, PeerNetwork, _parts
+from chain_node.transaction import TX_SIZE_LIMIT, Transaction, Transfer
 from chain_node.upgrade import Upgrade
 from puf.ed25519 import SigningKey
 from tests.chain_node.peering import Net, running, until
@@ -379,6 +380,20 @@ def test_plain_nodes_together_cost_no_more_than_a_few_would(tmp_path: Path) -> N
             assert all(peer.score == 0 for peer in net["v0"].network.peers())
 
     asyncio.run(story())
+
+
+def test_many_transactions_travel_in_messages_that_every_peer_takes() -> None:
+    long = [
+        Transaction.sign(ALICE, genesis_of().chain_id, 1_000 + nonce, Transfer(BOB.public, 5), 1_000)
+        for nonce in range(1_000)
+    ]
+    parts = _parts(Relay(tuple(long)))
+    assert [each for part in parts for each in part.transactions] == long
+    sizes = [sum(len(each.data) for each in part.transactions) for part in parts]
+    assert len(sizes) == -(-len(long) // (RELAY_SIZE_MAX // len(long[500].data)))
+    assert max(sizes) <= RELAY_SIZE_MAX
+    assert COSTS[Relay.KIND].burst << 10 > 2 * RELAY_SIZE_MAX, "the burst of a plain node takes some"
+    assert SIZES_MAX[Relay.KIND] > TX_SIZE_LIMIT + RELAY_SIZE_MAX
 
 
 def test_a_plain_node_that_floods_is_read_no_faster_than_it_may_cost(
