@@ -86,6 +86,8 @@ def test_a_sound_file_is_looked_at_whole_and_nothing_is_wrong(path: Path) -> Non
 
 COPY = """UPDATE block SET (hash, header, certificate) =
 (SELECT hash, header, certificate FROM block WHERE height = 2) WHERE height = 3"""
+LEAF = """UPDATE node SET data = CAST(data || x'00' AS BLOB)
+WHERE stale_since IS NULL AND substr(data, 1, 1) = x'02'"""
 DAMAGES = [
     # (statement, what is said of it, whether it is whole afterwards: alone, with a peer)
     ("UPDATE block SET header = x'00' WHERE height = 3", "block 3: no header: ", False, True),
@@ -140,6 +142,8 @@ DAMAGES = [
         True,
         True,
     ),
+    # An account of the head's state, with a bit more in it.
+    (LEAF, "node: node ", True, True),
     ("DELETE FROM node", "node: node ", True, True),
     ("UPDATE node SET stale_since = 6 WHERE stale_since IS NULL", "node: node ", True, True),
     ("UPDATE node SET stale_since = NULL", "node: ", True, True),
