@@ -76,6 +76,12 @@ format: .venv/.dev ## Rewrite all files in the format that tidy asks for
 bench: .venv/.dev ## Measure: ours, peer, ratio, and a digest of the result
 	.venv/bin/python -m tests.bench
 
+.PHONY: bench-chain
+bench-chain: .venv/.dev ## Measure a network of node processes on this machine: SECONDS=number RATE=number (minutes)
+	.venv/bin/python -m tests.bench.chain_network --seconds $(or $(SECONDS),120) --rate $(or $(RATE),2000) \
+		--away-seconds $(or $(AWAY),30)
+	.venv/bin/python -m tests.bench.chain_network --seconds 20 --rate 200 --validators 4 7 13
+
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.peers python-obd ble-parsers thingsboard-gateway

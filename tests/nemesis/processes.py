@@ -36,9 +36,14 @@ def context() -> ForkServerContext:
     return found
 
 
+def die_with_parent() -> None:
+    """Called in a new process: it gets SIGKILL when the one that has started it ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def run_node(folder: str) -> None:
     """What the process does."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     path = Path(folder)
     log = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
