@@ -176,7 +176,7 @@ class BooksWrong(LocalError):
 
 
 class DevNodeError(LocalError):
-    """The development node cannot run with data folder `data_dir`."""
+    """The node, of a development chain or another, cannot run with data folder `data_dir`."""
 
     def __init__(self, data_dir: str, why: str) -> None:
         super().__init__(f"{data_dir}: {why}")
