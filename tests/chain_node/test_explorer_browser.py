@@ -226,7 +226,9 @@ def test_what_strangers_write_stays_text(tmp_path: Path) -> None:
         attempt = "try { document.body.innerHTML = '<p>'; 'done' } catch (error) { error.name }"
         assert await page.ask(attempt) == "TypeError"
         assert await page.ask("document.querySelector('main') !== null")
-        page.problems = [each for each in page.problems if "TrustedHTML" not in each]
+        violations = [each for each in page.problems if "TrustedHTML" in each]
+        assert violations, "the log sees what breaks the policy"
+        page.problems = [each for each in page.problems if each not in violations]
 
     tell(tmp_path, story)
 
