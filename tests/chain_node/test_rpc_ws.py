@@ -132,6 +132,7 @@ def test_transactions_of_an_account_and_the_fate_of_one(tmp_path: Path) -> None:
             ident, event = await world.event(socket)
             assert (ident, event["status"], event["height"]) == ("3", "final", 1)
             # It has ended by itself.
+            assert len(world.server._hub) == 2
             error = await world.call(socket, "unsubscribe", subscription="3")
             assert error["code"] == -32602
 
