@@ -87,7 +87,11 @@ _BLOCK: Schema = _SUMMARY | {
     "validators": items(KEY),
     "transactions": or_null(items(_ROW)),
 }
-_NUMBER = {"type": "string", "pattern": "^[0-9]+$", "description": "a number, which may be a large one"}
+_NUMBER: Schema = {
+    "type": "string",
+    "pattern": "^[0-9]+$",
+    "description": "a number, which may be a large one",
+}
 _APART: Schema = {
     "kind": whole(1),
     "kind_name": TEXT,
