@@ -24,9 +24,7 @@ FIRST_BYTE_MS = 10_000
 class Doorman:
     """Counts connections.  refused: is told of each that was turned away."""
 
-    def __init__(
-        self, server: Callable[[], web.Server], refused: Callable[[], None]
-    ) -> None:
+    def __init__(self, server: Callable[[], web.Server], refused: Callable[[], None]) -> None:
         self._server = server
         self._refused = refused
         self._waiting: dict[Gate, str] = {}
