@@ -223,7 +223,8 @@ async def run_run(args: Namespace) -> int:
                 "height": height,
             },
             f"{settings.name}, {network.role} of chain {genesis.name}  {genesis.chain_id.hex()}, "
-            f"at height {height}\n{peering}, dialling {len(settings.dial)}\nJSON-RPC and explorer on {node.url}",
+            f"at height {height}\n{peering}, dialling {len(settings.dial)}\n"
+            f"JSON-RPC and explorer on {node.url}",
         )
         await stop.wait()
     return EXIT_OK

@@ -197,7 +197,9 @@ class BleSource(Source):
                     await self._power_cycle()
         finally:
             if self._down_ns:
-                queue.lost(f"{self.label} did not scan until it was closed", 0, self._down_ns, self._clock.now_ns())
+                queue.lost(
+                    f"{self.label} did not scan until it was closed", 0, self._down_ns, self._clock.now_ns()
+                )
             queue.end()
 
     def _hear(self, queue: ReadingQueue, device: Any, data: Any) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from tempfile import TemporaryDirectory
 
 from chain_node import ledger
@@ -69,14 +70,15 @@ def bench_bytes(size: str) -> list[Row]:
     """Bytes of the file for a transaction, of an archive, states apart; the peer: the transaction itself."""
     folder, blocks = _chain(size)
     with closing(_open(Path(folder.name))) as storage:
-        sizes = dict(
-            storage.connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall()
-        )
+        rows: list[Any] = storage.connection.execute(
+            "SELECT name, sum(pgsize) FROM dbstat GROUP BY name"
+        ).fetchall()
+        sizes: dict[str, int] = dict(rows)
         head = storage.head.block_hash
     tx_bytes = [len(each.data) for block, _ in blocks for each in block.transactions]
-    ours = sum(int(sizes[name]) for name in ("body", "tx")) / len(tx_bytes)
+    ours = sum(sizes[name] for name in ("body", "tx")) / len(tx_bytes)
     bare = sum(tx_bytes) / len(tx_bytes)
-    note = f"{int(sizes['block']) / len(blocks):,.0f} bytes a header, {int(sizes['node']):,} of all states"
+    note = f"{sizes['block'] / len(blocks):,.0f} bytes a header, {sizes['node']:,} of all states"
     return [
         Row(
             "chain-storage",
