@@ -8,8 +8,8 @@ from contextlib import closing
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from chain_node import ledger
 from chain_node.block import Block, Certificate
