@@ -8,7 +8,7 @@ The protocol itself, what follows from what is genuine, is in lbft_rounds.py.
 from chain_node.block import Block, Certificate, Header, Phase, Vote
 from chain_node.kept import Kept
 from chain_node.lbft_rounds import ROUNDS_KEPT, Rounds
-from chain_node.lbft_states import Cause, Fate, earliest_ms
+from chain_node.lbft_states import Cause, Fate, earliest_ms, timeout_ms
 from chain_node.messages import Ballot, ConsensusMessage, Proposal, Validate, WantBlock
 
 
@@ -59,7 +59,8 @@ class HeightCore(Rounds):
         if self._propose_at_ms is not None:
             self._propose_at_ms = min(self._propose_at_ms, due_ms)
         if self.round == 0 and self._round_ends_ms is not None:
-            self._round_ends_ms = min(self._round_ends_ms, due_ms + self._setup.base_timeout_ms)
+            length_ms = timeout_ms(self._setup.base_timeout_ms, self._start.doublings)
+            self._round_ends_ms = min(self._round_ends_ms, due_ms + length_ms)
 
     def propose(self, block: Block | None, now_ms: int) -> None:
         """Our block, which the host knows to be licit; None: ask again a little later."""

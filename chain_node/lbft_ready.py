@@ -47,6 +47,8 @@ class Height:
     """When it is due in any case."""
     has_work: bool
     """Whether transactions wait here."""
+    doublings: int = 0
+    """How many times the wait for the proposer's block is doubled; see patience.py."""
 
 
 @dataclass(frozen=True, slots=True)

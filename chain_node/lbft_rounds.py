@@ -78,7 +78,7 @@ class Rounds:
         if public == setup.schedule.proposer(self.height) and not self._voice.proposal:
             self._propose_at_ms = due_ms
         if self._me is not None and self.round == 0:
-            self._round_ends_ms = due_ms + setup.base_timeout_ms
+            self._round_ends_ms = due_ms + timeout_ms(setup.base_timeout_ms, start.doublings)
 
     # What follows
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chain_node import ledger
-from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Vote
+from chain_node.block import BLOCK_SIZE_MAX, NO_PROPOSER, Block, Certificate, Header, Vote
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
 from chain_node.impeachment import Impeachments
@@ -32,6 +32,7 @@ from chain_node.lbft_states import Fate, earliest_ms
 from chain_node.ledger import Execution, Head, Place
 from chain_node.mempool import Pool
 from chain_node.messages import ConsensusMessage, Message, Relay, Validate
+from chain_node.patience import Patience
 from chain_node.reason import Reason
 from chain_node.schedule import Schedule, TakeTurns
 from chain_node.signatures import Signatures
@@ -129,6 +130,7 @@ class Replica:
         self._executions: dict[bytes, Execution] = {}
         self._held: dict[bytes, Block] = {}
         """Blocks whose time has not come by our clock."""
+        self._patience = Patience(len(genesis.proposers))
         self._retry_at_ms: int | None = None
         self._state = self._head_state()
         self._accusations: list[Equivocation] = []
@@ -311,6 +313,7 @@ class Replica:
             latest_ms=due_ms + genesis.heartbeat_ms - period_ms,
             # A chain without blocks has no root to prove anything against.
             has_work=head.height == 0 or self.pool.has_ready(self.nonce_of),
+            doublings=self._patience.doublings,
         )
         self._relay()
         kept = () if self._retired else self.store.votes(start.height)
@@ -325,6 +328,7 @@ class Replica:
                 self.store.read_node, self.head, self.genesis, block, self._schedule
             )
         self.store.commit(block, decided.certificate, execution)
+        self._patience.note(is_impeached=block.header.proposer == NO_PROPOSER)
         self.impeachments.decided(decided, self._now_ms)
         self._state = self._head_state()
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)

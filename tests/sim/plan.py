@@ -92,6 +92,11 @@ class Plan:
     without: tuple[str, ...] = ()
 
     @property
+    def is_slow(self) -> bool:
+        """Whether even the healed network is too slow for rounds of the base length."""
+        return self.calm_us * 5 > self.timeout_ms * 1_000
+
+    @property
     def faulty_max(self) -> int:
         return quorum.fault_count_max(self.validators)
 

@@ -15,7 +15,8 @@ faulty:
   Nobody is left behind: the round in which f + 1 honest validators are is everybody's after the time in
   which what is said is said again and arrives.
 - progress: such a height ends within its rounds' timers.
-- transactions: what a client has been told is taken is final within TURNS heights of each honest proposer.
+- transactions: what a client has been told is taken is final within TURNS heights of each honest proposer,
+  and in a slow network TURNS_SLOW more, in which the wait for a proposer's block grows until it is enough.
 """
 
 import heapq
@@ -31,7 +32,7 @@ from chain_node.errors import IllicitBlock, Refused
 from chain_node.genesis import Genesis
 from chain_node.lbft import Core
 from chain_node.lbft_height import HeightCore
-from chain_node.lbft_states import timeout_ms
+from chain_node.lbft_states import TIMEOUT_DOUBLINGS_MAX, timeout_ms
 from chain_node.messages import Message
 from chain_node.signatures import Signatures
 from chain_node.transaction import SUPPLY_UCPC
@@ -47,6 +48,7 @@ from tests.sim.plan import Plan
 START_MS = 1_700_000_000_000
 ROUNDS_SLOW = 3
 TURNS = 3
+TURNS_SLOW = 10
 STEPS_MAX = 2_000_000
 """Events of one short simulation: more means that nodes talk without end."""
 
@@ -392,7 +394,7 @@ class World:
 
     def round_max(self, height: int) -> int:
         """Beyond which round no height goes after the network has healed."""
-        slow = ROUNDS_SLOW if self.plan.calm_us * 5 > self.plan.timeout_ms * 1_000 else 0
+        slow = ROUNDS_SLOW if self.plan.is_slow else 0
         under_way = max(self._bad_rounds, 1) if height <= self._heights_at_heal + 1 else 0
         return under_way + self.plan.faulty_max + 2 + slow
 
@@ -409,8 +411,15 @@ class World:
             timeout_ms(plan.timeout_ms, round_) for round_ in range(self.round_max(self._heights_at_heal) + 2)
         )
         later = sum(timeout_ms(plan.timeout_ms, round_) for round_ in range(self.round_max(1 << 30) + 1))
-        heights = TURNS * plan.proposers + 2
-        return (first + heights * (later + plan.heartbeat_ms)) * 1_000 + 100 * plan.calm_us
+        # A proposer's block may be waited for as long as a validator's patience goes.
+        patient = timeout_ms(plan.timeout_ms, TIMEOUT_DOUBLINGS_MAX)
+        heights = self._turns * plan.proposers + 2
+        return (first + heights * (patient + later + plan.heartbeat_ms)) * 1_000 + 100 * plan.calm_us
+
+    @property
+    def _turns(self) -> int:
+        """In so many turns of an honest proposer what waits is on chain; patience takes some to grow."""
+        return TURNS + (TURNS_SLOW if self.plan.is_slow else 0)
 
     def _is_over(self) -> bool:
         if not self.is_healed:
@@ -473,7 +482,7 @@ class World:
                 vote = found.first
                 if vote.height < self._heights_at_heal and self.is_healed:
                     continue
-                if vote.height + TURNS * self.plan.proposers <= node.height and not state.equivocation(
+                if vote.height + self._turns * self.plan.proposers <= node.height and not state.equivocation(
                     vote.voter, vote.height
                 ):
                     raise Failed("evidence", f"{witness.name}'s of height {vote.height} is not on chain")
