@@ -130,7 +130,8 @@ class Replica:
         self._executions: dict[bytes, Execution] = {}
         self._held: dict[bytes, Block] = {}
         """Blocks whose time has not come by our clock."""
-        self._patience = Patience(len(genesis.proposers))
+        self.patience = Patience(len(genesis.proposers))
+        """How long a proposer's block is waited for."""
         self._retry_at_ms: int | None = None
         self._state = self._head_state()
         self._accusations: list[Equivocation] = []
@@ -313,7 +314,7 @@ class Replica:
             latest_ms=due_ms + genesis.heartbeat_ms - period_ms,
             # A chain without blocks has no root to prove anything against.
             has_work=head.height == 0 or self.pool.has_ready(self.nonce_of),
-            doublings=self._patience.doublings,
+            doublings=self.patience.doublings,
         )
         self._relay()
         kept = () if self._retired else self.store.votes(start.height)
@@ -328,7 +329,7 @@ class Replica:
                 self.store.read_node, self.head, self.genesis, block, self._schedule
             )
         self.store.commit(block, decided.certificate, execution)
-        self._patience.note(is_impeached=block.header.proposer == NO_PROPOSER)
+        self.patience.note(is_impeached=block.header.proposer == NO_PROPOSER)
         self.impeachments.decided(decided, self._now_ms)
         self._state = self._head_state()
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)

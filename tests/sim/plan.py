@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from chain_node import quorum
+from chain_node.lbft_states import timeout_ms
 
 FAULTS = (
     "loss",
@@ -91,10 +92,10 @@ class Plan:
     is_real: bool
     without: tuple[str, ...] = ()
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether even the healed network is too slow for rounds of the base length."""
-        return self.calm_us * 5 > self.timeout_ms * 1_000
+    def doublings(self, delay_count: int) -> int:
+        """How often a timer must double to be long enough for so many delays after the network healed."""
+        needed_us = delay_count * self.calm_us
+        return next(count for count in range(32) if timeout_ms(self.timeout_ms, count) * 1_000 >= needed_us)
 
     @property
     def faulty_max(self) -> int:

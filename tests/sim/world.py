@@ -11,12 +11,13 @@ faulty:
   when faulty ones split the votes; from round 2 on everybody's certificates are shown to a coordinator
   that names the highest of them, and of f + 1 coordinators in a row one is honest.  A height that was
   under way in round r needs no round beyond max(r, 1) + f + 2: one more, for who had part of round r.
-  In a network so slow that a round of the base length T is no use, ROUNDS_SLOW more: they double.
+  In a network so slow that T, a round's length, is less than ROUND_DELAYS, one more for each doubling.
   Nobody is left behind: the round in which f + 1 honest validators are is everybody's after the time in
   which what is said is said again and arrives.
 - progress: such a height ends within its rounds' timers.
-- transactions: what a client has been told is taken is final within TURNS heights of each honest proposer,
-  and in a slow network TURNS_SLOW more, in which the wait for a proposer's block grows until it is enough.
+- transactions: what a client has been told is taken is final within TURNS heights of each honest proposer.
+  Where T is less than PROPOSAL_DELAYS, the wait for a proposer's block doubles with each turn of proposers
+  that was too late: as many turns more as there are doublings needed, and one that was under way.
 """
 
 import heapq
@@ -32,7 +33,7 @@ from chain_node.errors import IllicitBlock, Refused
 from chain_node.genesis import Genesis
 from chain_node.lbft import Core
 from chain_node.lbft_height import HeightCore
-from chain_node.lbft_states import TIMEOUT_DOUBLINGS_MAX, timeout_ms
+from chain_node.lbft_states import timeout_ms
 from chain_node.messages import Message
 from chain_node.signatures import Signatures
 from chain_node.transaction import SUPPLY_UCPC
@@ -46,9 +47,11 @@ from tests.sim.node import Coverage, Node, counted
 from tests.sim.plan import Plan
 
 START_MS = 1_700_000_000_000
-ROUNDS_SLOW = 3
+ROUND_DELAYS = 5
+"""A round in which all goes well: joining it, showing what is known, naming it, both votes."""
+PROPOSAL_DELAYS = 3
+"""What made the last block final comes late by one; the next, or what is asked for again of it, by two."""
 TURNS = 3
-TURNS_SLOW = 10
 STEPS_MAX = 2_000_000
 """Events of one short simulation: more means that nodes talk without end."""
 
@@ -101,6 +104,7 @@ class World:
         self._disks = Random(f"{plan.seed} disks")
         self._heights_at_heal = 0
         self._bad_rounds = 0
+        self._patience_at_heal = 0
         self._healed_us = 0
         self._make_actors()
 
@@ -296,6 +300,7 @@ class World:
                 node.start()
         self._heights_at_heal = max(node.height for node in self.honest) + 1
         self._bad_rounds = max(node.replica.core.current.round for node in self.honest)
+        self._patience_at_heal = max(node.replica.patience.doublings for node in self.honest)
         self.at(self.time_us + self._limit_us(), self._give_up)
         self._look_who_is_behind()
 
@@ -394,7 +399,7 @@ class World:
 
     def round_max(self, height: int) -> int:
         """Beyond which round no height goes after the network has healed."""
-        slow = ROUNDS_SLOW if self.plan.is_slow else 0
+        slow = self.plan.doublings(ROUND_DELAYS)
         under_way = max(self._bad_rounds, 1) if height <= self._heights_at_heal + 1 else 0
         return under_way + self.plan.faulty_max + 2 + slow
 
@@ -411,15 +416,22 @@ class World:
             timeout_ms(plan.timeout_ms, round_) for round_ in range(self.round_max(self._heights_at_heal) + 2)
         )
         later = sum(timeout_ms(plan.timeout_ms, round_) for round_ in range(self.round_max(1 << 30) + 1))
-        # A proposer's block may be waited for as long as a validator's patience goes.
-        patient = timeout_ms(plan.timeout_ms, TIMEOUT_DOUBLINGS_MAX)
+        # Round 0 is as long as the most patient validator waits: it may have become so before.
+        patience = max(self._patience_at_heal, self._doublings)
+        patient = timeout_ms(plan.timeout_ms, patience) - timeout_ms(plan.timeout_ms, 0)
         heights = self._turns * plan.proposers + 2
         return (first + heights * (patient + later + plan.heartbeat_ms)) * 1_000 + 100 * plan.calm_us
 
     @property
     def _turns(self) -> int:
         """In so many turns of an honest proposer what waits is on chain; patience takes some to grow."""
-        return TURNS + (TURNS_SLOW if self.plan.is_slow else 0)
+        return TURNS + self._doublings
+
+    @property
+    def _doublings(self) -> int:
+        """Of the wait for a proposer, that may come after the network healed."""
+        needed = self.plan.doublings(PROPOSAL_DELAYS)
+        return needed + 1 if needed else 0
 
     def _is_over(self) -> bool:
         if not self.is_healed:
