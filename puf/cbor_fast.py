@@ -3,8 +3,9 @@
 Runs on CPython.  cbor2's canonical mode sorts map keys by length first (RFC 7049, not RFC 8949), and
 its decoder takes any encoding and turns tags into dates, sets and references to other parts of the
 input.  So it writes flat lists only, and what it reads counts only if it encodes to the very bytes it
-was read from.  All else goes to `puf.cbor_pure`, which either knows the value after all or names the
-byte that is wrong: hence both interpreters accept the same bytes, with the same errors.
+was read from.  What is short, and made of what our own formats are made of, is read here at once.  All else
+goes to `puf.cbor_pure`, which either knows the value after all or names the byte that is wrong: hence both
+interpreters accept the same bytes, with the same errors.
 Source: RFC 8949, section 4.2.1.
 """
 
@@ -91,6 +92,17 @@ def _write_array(write: Write, value: list[Any] | tuple[Any, ...], depth: int) -
 def _write_map(write: Write, value: dict[Any, Any], depth: int) -> None:
     depth = _below(depth)
     write(_head(0xA0, len(value)))
+    last = -1
+    for key in value:
+        if type(key) is not int or not last < key < 24:
+            break
+        last = key
+    else:
+        # Our own formats: keys of one byte, in order.
+        for key, item in value.items():
+            write(_BYTE[key])
+            _WRITERS.get(type(item), _write_other)(write, item, depth)
+        return
     keys = [(_key(key), key) for key in value]
     keys.sort()
     for encoded, key in keys:
@@ -178,6 +190,73 @@ class _EveryTag(Mapping[int, Callable[[Any, bool], Any]]):
 _EVERY_TAG = _EveryTag()
 
 
+SHORT_SIZE_MAX = 512
+"""Bytes up to which reading here is faster than cbor2 and writing again."""
+
+
+class _Unusual(Exception):
+    """Bytes that `_read` does not know, whether or not they are right."""
+
+
+def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """(value, end) of the item that begins at `at`.  Raises _Unusual, IndexError, UnicodeDecodeError."""
+    head = data[at]
+    major, argument = head >> 5, head & 31
+    at += 1
+    if argument > 23:
+        if argument == 24:
+            argument = data[at]
+            at += 1
+            is_shortest = argument > 23
+        elif argument < 28:
+            end = at + (1 << argument - 24)
+            if end > len(data):
+                raise _Unusual
+            least = 1 << (4 << argument - 24)
+            argument = int.from_bytes(data[at:end], "big")
+            at = end
+            is_shortest = argument >= least
+        else:
+            raise _Unusual
+        if not is_shortest:
+            raise _Unusual
+    if major == 0:
+        return argument, at
+    if major == 2 or major == 3:
+        end = at + argument
+        if end > len(data):
+            raise _Unusual
+        return (data[at:end] if major == 2 else data[at:end].decode()), end
+    if major == 1:
+        return -1 - argument, at
+    if major == 4 or major == 5:
+        if not depth:
+            raise _Unusual
+        depth -= 1
+        if major == 4:
+            items = []
+            for _ in range(argument):
+                item, at = _read(data, at, depth)
+                items.append(item)
+            return items, at
+        pairs = {}
+        last = -1
+        for _ in range(argument):
+            key = data[at]
+            # Keys of one byte, in order.
+            if not last < key < 24:
+                raise _Unusual
+            pairs[key], at = _read(data, at + 1, depth)
+            last = key
+        return pairs, at
+    if head in _SIMPLE:
+        return _SIMPLE[head], at
+    raise _Unusual
+
+
+_SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
+
+
 def decode(
     data: bytes | bytearray | memoryview, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX
 ) -> object:
@@ -186,8 +265,17 @@ def decode(
     if len(data) > size_max:
         raise DecodeError(f"{len(data)} bytes, at most {size_max} are taken")
     data = bytes(data)
+    value: object
+    if len(data) <= SHORT_SIZE_MAX:
+        try:
+            value, end = _read(data, 0, depth_max)
+        except (_Unusual, IndexError, UnicodeDecodeError):
+            pass
+        else:
+            if end == len(data):
+                return value
     try:
-        value: object = loads(data, max_depth=depth_max, allow_indefinite=False, semantic_decoders=_EVERY_TAG)
+        value = loads(data, max_depth=depth_max, allow_indefinite=False, semantic_decoders=_EVERY_TAG)
         is_exact = encode(value, depth_max) == data
     except (CBORDecodeError, TypeError, ValueError):
         is_exact = False

@@ -91,6 +91,49 @@ def parse1(data: bytes, typ: str, external_aad: bytes = b"", size_max: int = SIZ
 
     Raises DecodeError as `open1` does.
     """
+    return _exact(data, typ, external_aad, size_max) or _explained(data, typ, external_aad, size_max)
+
+
+_AROUND: dict[str, tuple[bytes, bytes]] = {}
+"""By type of statement: what stands before the key id, and between it and the payload."""
+
+
+def _around(typ: str) -> tuple[bytes, bytes]:
+    if typ not in _AROUND:
+        begin = cbor.encode(cbor.Tag(COSE_SIGN1, [_protected(typ, bytes(32)), {}]))
+        # Of four items, not of two.
+        begin = begin[:1] + b"\x84" + begin[2:]
+        before, after = begin.split(bytes(32))
+        _AROUND[typ] = (before, after)
+    return _AROUND[typ]
+
+
+def _exact(data: bytes, typ: str, external_aad: bytes, size_max: int) -> "Parsed | None":
+    """The statement, read by the places at which all must stand; None when something stands elsewhere."""
+    before, after = _around(typ)
+    kid_end = len(before) + 32
+    at = kid_end + len(after)
+    end = len(data) - 66
+    if len(data) > size_max or end < at or data[: len(before)] != before or data[kid_end:at] != after:
+        return None
+    start = at + 1
+    size = data[at] - 0x40
+    if 24 <= size <= 26:
+        start += 1 << (size - 24)
+        least = (24, 0x100, 0x10000)[size - 24]
+        size = int.from_bytes(data[at + 1 : start], "big")
+        if size < least:
+            return None
+    if size != end - start or data[end : end + 2] != b"\x58\x40":
+        return None
+    # What is signed has the same parts: the header without the empty map after it, and the payload.
+    aad = cbor.encode(external_aad) if external_aad else b"\x40"
+    message = b"\x84\x6aSignature1" + data[2 : at - 1] + aad + data[at:end]
+    return Parsed(data[len(before) : kid_end], typ, data[start:end], message, data[end + 2 :])
+
+
+def _explained(data: bytes, typ: str, external_aad: bytes, size_max: int) -> "Parsed":
+    """What is wrong with a statement, part by part.  Raises DecodeError."""
     statement = cbor.decode(data, size_max)
     if not isinstance(statement, cbor.Tag) or statement.number != COSE_SIGN1:
         raise DecodeError("not a COSE_Sign1 (tag 18)")

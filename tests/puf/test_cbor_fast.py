@@ -36,7 +36,9 @@ def test_references_to_other_parts_of_the_input_stay_tags() -> None:
 
 
 TAG_NUMBERS = st.one_of(st.integers(4, 300), st.integers(4, 2**64 - 1), st.sampled_from([0, 1, 258, 55799]))
-KEYS = st.one_of(st.integers(-30, 300), st.integers(), st.text(max_size=6), st.binary(max_size=6))
+KEYS = st.one_of(
+    st.integers(0, 23), st.integers(-30, 300), st.integers(), st.text(max_size=6), st.binary(max_size=6)
+)
 LEAVES = st.one_of(
     st.none(),
     st.booleans(),

@@ -230,3 +230,26 @@ def test_no_error_shows_a_secret() -> None:
         with pytest.raises(DecodeError) as caught:
             cose.open1(data, "cpc/tx")
         assert KEY.seed.hex() not in str(caught.value)
+
+
+@given(
+    st.binary(max_size=300),
+    st.binary(max_size=4),
+    st.lists(st.tuples(st.sampled_from(["set", "insert", "delete"]), st.integers(0), st.integers(0, 255))),
+)
+@settings(deadline=None)
+def test_reading_by_places_and_part_by_part_take_the_same_statements(
+    payload: bytes, aad: bytes, damages: list[tuple[str, int, int]]
+) -> None:
+    data = bytearray(cose.sign1("cpc/tx", payload, KEY, aad))
+    for damage, place, byte in damages:
+        at = place % len(data)
+        data[at : at + (damage != "insert")] = b"" if damage == "delete" else bytes((byte,))
+    exact = cose._exact(bytes(data), "cpc/tx", aad, 400)
+    try:
+        explained = cose._explained(bytes(data), "cpc/tx", aad, 400)
+    except DecodeError:
+        assert exact is None
+    else:
+        assert exact == explained
+        assert exact.payload == payload or damages
