@@ -186,7 +186,7 @@ class Replica:
         """A message from node `sender`, who is who it says."""
         self._now_ms, self._wall_ms = now_ms, wall_ms
         if isinstance(message, Relay):
-            taken = [transaction for transaction in message.transactions if self._take_in(transaction)]
+            taken = self._take_in(message.transactions)
             self.judged(sender, message, Fate.TAKEN if taken else Fate.DUPLICATE)
         elif isinstance(message, ConsensusMessage) and not self._retry_at_ms:
             self._guard(lambda: self._core.step(sender, message, now_ms))
@@ -238,13 +238,19 @@ class Replica:
         """
         self._now_ms, self._wall_ms = now_ms, wall_ms
         tx_hash = transaction_hash(data)
-        if self.pool.get(tx_hash) or self.store.find_transaction(tx_hash):
+        if self.pool.get(tx_hash):
             return tx_hash, []
-        if self.trouble:
-            raise Refused(Reason.BUSY, f"no transactions are taken at present: {self.trouble}")
-        self.pool.check_room(len(data))
-        transaction = Transaction.decode(data)
-        self.pool.add(transaction, self._state, self._next_place())
+        try:
+            if self.trouble:
+                raise Refused(Reason.BUSY, f"no transactions are taken at present: {self.trouble}")
+            self.pool.check_room(len(data))
+            transaction = Transaction.decode(data)
+            self.pool.add(transaction, self._state, self._next_place())
+        except Refused:
+            # The disk is asked last, for nearly every transaction is new.
+            if self.store.find_transaction(tx_hash):
+                return tx_hash, []
+            raise
         self._ours[tx_hash] = transaction
         self._sends.append((None, Relay((transaction,))))
         self._hurry()
@@ -334,8 +340,7 @@ class Replica:
         self._state = self._head_state()
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)
         for lost in decided.lost:
-            for transaction in lost.transactions:
-                self._take_in(transaction)
+            self._take_in(lost.transactions)
         for tx_hash in [tx_hash for tx_hash in self._ours if not self.pool.get(tx_hash)]:
             del self._ours[tx_hash]
         self._accuse()
@@ -406,17 +411,22 @@ class Replica:
 
     # Small things
 
-    def _take_in(self, transaction: Transaction) -> bool:
-        """Into the pool, if it can still enter a block; whether it is new there."""
-        if self.pool.get(transaction.tx_hash) or self.store.find_transaction(transaction.tx_hash):
-            return False
-        try:
-            self.pool.add(transaction, self._state, self._next_place())
-        except Refused:
-            # Its sender was told by the node that it was handed to, or is told by asking.
-            return False
-        self._hurry()
-        return True
+    def _take_in(self, transactions: Sequence[Transaction]) -> int:
+        """Into the pool, those that can still enter a block; how many of them are new there."""
+        place, count = self._next_place(), 0
+        for transaction in transactions:
+            if self.pool.get(transaction.tx_hash):
+                continue
+            try:
+                self.pool.add(transaction, self._state, place)
+            except Refused:
+                # Also one that is final: its nonce is used.  Its sender was told by the node that it was
+                # handed to, or is told by asking.
+                continue
+            count += 1
+        if count:
+            self._hurry()
+        return count
 
     def _hurry(self) -> None:
         if self._retry_at_ms is None and self.pool.has_ready(self.nonce_of):
