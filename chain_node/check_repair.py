@@ -151,7 +151,7 @@ class _Repair:
             database.executemany(
                 "DELETE FROM tx WHERE hash = ?", [(each.tx_hash,) for each in block.transactions]
             )
-            self._storage.insert_body(block, receipts)
+            self._storage.insert_body(block, [receipt.encode() for receipt in receipts])
 
     def _receipts(self, block: Block) -> Sequence[Receipt] | None:
         body = cbor.encode([transaction.data for transaction in block.transactions])

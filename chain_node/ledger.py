@@ -13,7 +13,7 @@ The free quota: an account that holds money has `free_tx_per_day` transactions w
 of block time.  The chain's time never runs backwards, so no clock gives a day's quota twice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from chain_node import equivocation
@@ -207,6 +207,8 @@ class Execution:
     transactions: tuple[Transaction, ...]
     receipts: tuple[Receipt, ...]
     """One for each transaction, in their order."""
+    leaves: tuple[bytes, ...]
+    """The receipts' bytes."""
     refused: tuple[tuple[Transaction, Refused], ...]
     """Those that could not stand in the block and are not in it."""
     state_root: bytes
@@ -214,18 +216,25 @@ class Execution:
     """Write these with the block: the new root needs them."""
     nodes_stale: frozenset[bytes]
     """The new root does not need these; delete them once no reader needs the parent's."""
+    accounts: Mapping[bytes, Account]
+    """Accounts that are other than before, by public key."""
 
 
 def execute(
-    read_node: Callable[[bytes], bytes], parent: Head, place: Place, transactions: Iterable[Transaction]
+    read_node: Callable[[bytes], bytes],
+    parent: Head,
+    place: Place,
+    transactions: Iterable[Transaction],
+    known: State | None = None,
 ) -> Execution:
     """Execute these transactions in their order; those that cannot stand are left out and named.
 
-    read_node: node bytes of a hash, KeyError when there is none.  Raises NodeMissing.
+    read_node: node bytes of a hash, KeyError when there is none.  known: the parent's State, as far as
+    it has been read already; it stays as it is.  Raises NodeMissing.
     """
     nodes = Overlay(read_node)
     entries = MerkleMap(nodes, parent.state_root)
-    state = State(entries)
+    state = known.fork(entries) if known else State(entries)
     done: list[Transaction] = []
     receipts: list[Receipt] = []
     refused: list[tuple[Transaction, Refused]] = []
@@ -235,10 +244,11 @@ def execute(
             done.append(transaction)
         except Refused as error:
             refused.append((transaction, error))
+    accounts = state.changed_accounts
     root = state.commit()
-    return Execution(
-        tuple(done), tuple(receipts), tuple(refused), root, dict(nodes), frozenset(entries.stale)
-    )
+    stale = frozenset(entries.stale)
+    leaves = tuple(receipt.encode() for receipt in receipts)
+    return Execution(tuple(done), tuple(receipts), leaves, tuple(refused), root, dict(nodes), stale, accounts)
 
 
 def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> Block:
@@ -252,7 +262,7 @@ def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> B
         proposer=place.proposer,
         tx_count=len(execution.transactions),
         tx_root=list_root([transaction.data for transaction in execution.transactions]),
-        receipts_root=list_root([receipt.encode() for receipt in execution.receipts]),
+        receipts_root=list_root(execution.leaves),
         state_root=execution.state_root,
         validators_hash=place.genesis.validators_hash,
     )
@@ -276,18 +286,23 @@ def impeachment_block(
     count = conduct.impeached_count + 1
     state.set_conduct(proposer, replace(conduct, impeached_count=count, last_height=height))
     root = state.commit()
-    execution = Execution((), (), (), root, dict(nodes), frozenset(entries.stale))
+    execution = Execution((), (), (), (), root, dict(nodes), frozenset(entries.stale), {})
     time_ms = parent.time_ms + genesis.block_period_ms + genesis.timeout_ms
     place = Place(genesis, height, time_ms, NO_PROPOSER, schedule)
     return block_of(parent, place, IMPEACHMENT_ROUND, execution), execution
 
 
 def check_block(
-    read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis, block: Block, schedule: Schedule
+    read_node: Callable[[bytes], bytes],
+    parent: Head,
+    genesis: Genesis,
+    block: Block,
+    schedule: Schedule,
+    known: State | None = None,
 ) -> Execution:
     """Execute somebody's block and hold the result against its header.
 
-    Raises IllicitBlock, which says what is not as it must be; NodeMissing.
+    known: see `execute`.  Raises IllicitBlock, which says what is not as it must be; NodeMissing.
     """
     header = block.header
     _check_header(header, parent, genesis)
@@ -303,7 +318,7 @@ def check_block(
     if len(block.transactions) > genesis.block_tx_max:
         raise IllicitBlock(header.height, f"it has more than {genesis.block_tx_max} transactions")
     place = Place(genesis, header.height, header.time_ms, header.proposer, schedule)
-    execution = execute(read_node, parent, place, block.transactions)
+    execution = execute(read_node, parent, place, block.transactions, known)
     for transaction, error in execution.refused:
         raise IllicitBlock(header.height, f"transaction {transaction.tx_hash.hex()}: {error}")
     made = block_of(parent, place, header.round, execution)
@@ -337,9 +352,10 @@ def genesis_execution(genesis: Genesis) -> tuple[Head, Execution]:
     state = State(entries)
     for public, amount_ucpc in genesis.balances:
         state.set_account(public, Account(balance_ucpc=amount_ucpc))
+    accounts = state.changed_accounts
     root = state.commit()
     head = Head(0, genesis.chain_id, genesis.time_ms, root)
-    return head, Execution((), (), (), root, nodes, frozenset())
+    return head, Execution((), (), (), (), root, nodes, frozenset(), accounts)
 
 
 def next_time_ms(parent_time_ms: int, now_ms: int) -> int:

@@ -51,6 +51,8 @@ LINKS_DELAY_MS = 50
 """How long a change of our connections waits for another one, before peers are told."""
 RELAY_SIZE_MAX = 1 << 16
 """Bytes of transactions in one message, unless it is one."""
+RELAY_DELAY_MS = 10
+"""How long a transaction that was handed in here waits for others, to travel in one message with them."""
 BACKLOG = 256
 MISBEHAVED = (PeerMisbehaved, FrameError, TlsFailed)
 
@@ -112,6 +114,9 @@ class PeerNetwork:
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
         self._links_timer: asyncio.TimerHandle | None = None
+        self._outgoing: list[Transaction] = []
+        """Transactions that are told to everybody in a moment."""
+        self._relay_timer: asyncio.TimerHandle | None = None
         self._is_closing = False
 
     def attach(self, node: Node) -> None:
@@ -187,8 +192,9 @@ class PeerNetwork:
             self._server.close()
         for task in self._running:
             task.cancel()
-        if self._links_timer:
-            self._links_timer.cancel()
+        for timer in (self._links_timer, self._relay_timer):
+            if timer:
+                timer.cancel()
         closing = [connection.closed for connection in self._connections]
         for connection in list(self._connections):
             connection.close()
@@ -213,7 +219,9 @@ class PeerNetwork:
         """Hand a message to the peers that are to have it."""
         if receiver in self._open:
             self._hand([self._open[receiver]], message)
-        elif receiver is None or isinstance(message, Relay):
+        elif isinstance(message, Relay):
+            self._relay_soon(message)
+        elif receiver is None:
             self._hand(self._gossip.audience(message, self._neighbours()), message)
 
     def judged(self, sender: bytes, message: Message, fate: Fate) -> None:
@@ -382,6 +390,17 @@ class PeerNetwork:
             if isinstance(message, Validate):
                 connection.shown_height = max(connection.shown_height, message.height)
             connection.send(message.KIND, data)
+
+    def _relay_soon(self, message: Relay) -> None:
+        self._outgoing += message.transactions
+        if self._relay_timer is None and not self._is_closing:
+            loop = asyncio.get_running_loop()
+            self._relay_timer = loop.call_later(RELAY_DELAY_MS / 1000, self._relay_now)
+
+    def _relay_now(self) -> None:
+        self._relay_timer = None
+        message, self._outgoing = Relay(tuple(self._outgoing)), []
+        self._hand(self._gossip.audience(message, self._neighbours()), message)
 
     def _replaces(self, new: Connection, old: Connection) -> bool:
         if bool(new.dialled) == bool(old.dialled):

@@ -332,12 +332,12 @@ class Replica:
         if execution is None:
             # A certified block that is illicit means that more than f are faulty: nothing goes on from there.
             execution = ledger.check_block(
-                self.store.read_node, self.head, self.genesis, block, self._schedule
+                self.store.read_node, self.head, self.genesis, block, self._schedule, self._state
             )
         self.store.commit(block, decided.certificate, execution)
         self.patience.note(is_impeached=block.header.proposer == NO_PROPOSER)
         self.impeachments.decided(decided, self._now_ms)
-        self._state = self._head_state()
+        self._state = self._state.after(self.store.entries(self.head.state_root), execution.accounts)
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)
         for lost in decided.lost:
             self._take_in(lost.transactions)
@@ -354,7 +354,7 @@ class Replica:
         is_licit = True
         try:
             self._executions[block_hash] = ledger.check_block(
-                self.store.read_node, self.head, self.genesis, block, self._schedule
+                self.store.read_node, self.head, self.genesis, block, self._schedule, self._state
             )
         except IllicitBlock as error:
             log.warning("%s", error)
@@ -367,7 +367,7 @@ class Replica:
         place, genesis = self._next_place(), self.genesis
         room = BLOCK_SIZE_MAX - HEADER_ROOM - TX_ROOM * genesis.block_tx_max
         candidates = self.pool.select(genesis.block_tx_max, room, self.nonce_of)
-        execution = ledger.execute(self.store.read_node, self.head, place, candidates)
+        execution = ledger.execute(self.store.read_node, self.head, place, candidates, self._state)
         # One whose predecessor was refused may still come into its own.
         self.pool.give_up(item for item in execution.refused if item[1].reason != Reason.NONCE_AHEAD)
         block = ledger.block_of(self.head, place, 0, execution)

@@ -6,7 +6,7 @@ away.  An Overlay keeps the nodes of a block that is not final yet apart from th
 families of transactions it is the Book (book.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chain_node.book import AnEntry, Entry
 from chain_node.entry import (
@@ -24,6 +24,9 @@ from chain_node.entry import (
 from chain_node.errors import Refused
 from chain_node.reason import Reason
 from puf.merkle_map import MerkleMap
+
+ACCOUNTS_KEPT = 1 << 15
+"""Accounts that are kept in memory from block to block, some 8 MiB."""
 
 
 class Overlay(dict[bytes, bytes]):
@@ -58,9 +61,29 @@ class State:
         self.drift_ucpc = 0
         """By how much all accounts hold more than they did, locked or not; 0 after every transaction."""
 
-    def fork(self) -> "State":
-        """A State that begins as this one is; what is written to it stays in it."""
-        return State(self.entries, self)
+    def fork(self, entries: MerkleMap | None = None) -> "State":
+        """A State that begins as this one is; what is written to it stays in it.
+
+        entries: where `commit` writes to, at the same root; by default where this one does.
+        """
+        return State(entries or self.entries, self)
+
+    def after(self, entries: MerkleMap, accounts: Mapping[bytes, Account]) -> "State":
+        """The State after a block on this one, of which nothing was changed since it was read.
+
+        entries: at the block's root; accounts: those that the block has changed.  Accounts that are known
+        here need not be read again.
+        """
+        state = State(entries)
+        if len(self._accounts) <= ACCOUNTS_KEPT:
+            state._accounts = self._accounts
+        state._accounts.update(accounts)
+        return state
+
+    @property
+    def changed_accounts(self) -> dict[bytes, Account]:
+        """What `commit` is going to write of accounts."""
+        return {public: self._accounts[public] for public in self._changed}
 
     def account(self, public: bytes) -> Account:
         """The account of this key; an account that never was paid is empty."""

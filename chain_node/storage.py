@@ -131,7 +131,7 @@ class Storage:
             self.sweep()
         with self.transaction() as database:
             self._insert_link(Link(header, certificate))
-            self.insert_body(block, execution.receipts)
+            self.insert_body(block, execution.leaves)
             self.nodes.write(execution, header.height)
             database.execute("DELETE FROM vote WHERE height < ?", (header.height,))
             size = database.execute("SELECT size FROM body WHERE height = ?", (header.height,)).get
@@ -333,11 +333,11 @@ class Storage:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def insert_body(self, block: Block, receipts: Sequence[Receipt]) -> None:
+    def insert_body(self, block: Block, receipts: Sequence[bytes]) -> None:
         """The body of a block whose header is here, and its transactions' index, within a `transaction`."""
         height = block.header.height
         body = cbor.encode([transaction.data for transaction in block.transactions])
-        encoded = cbor.encode([receipt.encode() for receipt in receipts])
+        encoded = cbor.encode(list(receipts))
         size = pruning.body_size(body, encoded, len(block.transactions))
         before = (
             self.connection.execute(

@@ -91,11 +91,13 @@ def cheap(*, is_real: bool, is_memoised: bool) -> Iterator[None]:
 def _memoised_check(check: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[tuple[bytes, bytes], Any] = {}
 
-    def check_block(read_node: Any, parent: Any, genesis: Any, block: Any, schedule: Any) -> Any:
+    def check_block(
+        read_node: Any, parent: Any, genesis: Any, block: Any, schedule: Any, before: Any = None
+    ) -> Any:
         place = (parent.block_hash, block.header.block_hash)
         if place not in known:
             try:
-                known[place] = check(read_node, parent, genesis, block, schedule)
+                known[place] = check(read_node, parent, genesis, block, schedule, before)
             except IllicitBlock as error:
                 known[place] = error
         if isinstance(known[place], IllicitBlock):
