@@ -19,7 +19,7 @@ from chain_node.errors import Refused
 from chain_node.ledger import Place
 from chain_node.reason import Reason
 from chain_node.state import State
-from chain_node.transaction import Equivocation, Transaction
+from chain_node.transaction import Equivocation, Transaction, Transfer
 
 COUNT_MAX = 20_000
 SIZE_MAX = 32 << 20
@@ -111,7 +111,10 @@ class Pool:
                 Reason.QUOTA_USED_UP,
                 f"{quota_used} free transactions of this UTC day are used or waiting; pay a fee, or wait",
             )
-        ledger.take_effect(state.fork(), transaction, place)
+        body = transaction.body
+        # Nearly all that come are transfers that their account can pay; what else there is, is tried.
+        if not (isinstance(body, Transfer) and body.amount_ucpc <= account.balance_ucpc):
+            ledger.take_effect(state.fork(), transaction, place)
         self._by_hash[transaction.tx_hash] = transaction
         self._since[transaction.tx_hash] = place.height
         self._by_account[transaction.sender] = pending
