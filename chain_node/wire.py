@@ -68,6 +68,7 @@ from chain_node.escrow import (
 )
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.genesis import Genesis
+from chain_node.handover import Handovers
 from chain_node.mandate import MandateEntry, MandateGrant, MandatePay, MandateRevoke, mandate_key
 from chain_node.reason import Reason
 from chain_node.transaction import (
@@ -125,6 +126,7 @@ __all__ = [
     "EvidenceError",
     "ForkFound",
     "Genesis",
+    "Handovers",
     "Header",
     "HeaderError",
     "InclusionProof",
