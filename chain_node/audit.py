@@ -14,6 +14,7 @@ from chain_node.entry import Account, AnchorEntry, Conduct, EquivocationEntry, S
 from chain_node.errors import BooksWrong, WireError
 from chain_node.escrow import EscrowEntry
 from chain_node.mandate import MandateEntry
+from chain_node.validator_set import ValidatorsEntry, ValidatorSet
 from puf.merkle_map import EMPTY, MerkleMap
 
 ENTRY_KINDS: tuple[type[Entry], ...] = (
@@ -26,15 +27,17 @@ ENTRY_KINDS: tuple[type[Entry], ...] = (
     DidVersion,
     Conduct,
     EquivocationEntry,
+    ValidatorsEntry,
+    ValidatorSet,
 )
 """Every kind of entry there is."""
 _NUMBER, _BLOB = 0, 2
 """Major types of CBOR."""
 _SHAPES: dict[tuple[int, int], tuple[type[Entry], ...]] = {
     (1, _NUMBER): (StreamEntry,),
-    (3, _NUMBER): (Conduct,),
+    (3, _NUMBER): (Conduct, ValidatorSet),
     (4, _NUMBER): (Account, EquivocationEntry),
-    (5, _NUMBER): (Account,),
+    (5, _NUMBER): (Account, ValidatorsEntry),
     (5, _BLOB): (DidVersion,),
     (6, _NUMBER): (AnchorEntry,),
     (7, _BLOB): (DidEntry,),

@@ -37,6 +37,7 @@ from chain_node.fields import (
     read,
 )
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
+from chain_node.validator_set import VALIDATORS_MAX
 from puf import cbor, cose, merkle_tree
 from puf.ed25519 import SigningKey, verify
 from puf.errors import DecodeError
@@ -50,16 +51,10 @@ BLOCK_SIZE_MAX = 1 << 24
 BLOCK_TX_LIMIT = 20_000
 BLOCK_ITEMS_MAX = BLOCK_TX_LIMIT + 64
 """CBOR values in a block: its transactions, and a few."""
-VALIDATORS_MAX = 100
 CERTIFICATE_SIZE_MAX = 128 + 80 * VALIDATORS_MAX
 VOTE_SIZE_MAX = 512
 NO_PROPOSER = bytes(KEY_SIZE)
 """The proposer of an impeachment block, which nobody proposed and nobody is paid for."""
-
-
-def validators_hash(validators: Sequence[bytes]) -> bytes:
-    """SHA-256 over the CBOR list of the validators' public keys, in the order of their indexes."""
-    return sha256(cbor.encode(list(validators))).digest()
 
 
 def list_root(items: Sequence[bytes]) -> bytes:

@@ -7,6 +7,8 @@ themselves: who shows them need not be trusted.  A ROUND names what its voter kn
 is no evidence.
 """
 
+from collections.abc import Callable, Sequence
+
 from chain_node.block import Phase, Vote
 from chain_node.errors import Refused, WireError
 from chain_node.genesis import Genesis
@@ -25,9 +27,16 @@ def accused(body: Equivocation) -> tuple[bytes, int]:
     return vote.voter, vote.height
 
 
-def check(body: Equivocation, genesis: Genesis, schedule: Schedule, height: int) -> Vote:
+def check(
+    body: Equivocation,
+    genesis: Genesis,
+    schedule: Schedule,
+    height: int,
+    validators_at: Callable[[int], Sequence[bytes]] | None = None,
+) -> Vote:
     """The first of the two votes, which prove an equivocation to whoever decides block `height`.
 
+    validators_at: public keys of those who certify a height; by default the genesis's, for ever.
     Raises Refused with EVIDENCE_INVALID.  The costly checks come last.
     """
     try:
@@ -55,8 +64,8 @@ def check(body: Equivocation, genesis: Genesis, schedule: Schedule, height: int)
     if first.phase == Phase.PROPOSE:
         if first.voter != schedule.proposer(first.height):
             raise _invalid(f"it was not the turn of {first.voter.hex()} to propose block {first.height}")
-    elif first.voter not in genesis.validators:
-        raise _invalid(f"{first.voter.hex()} is no validator of this chain")
+    elif first.voter not in (validators_at(first.height) if validators_at else genesis.validators):
+        raise _invalid(f"{first.voter.hex()} is no validator of this chain at height {first.height}")
     if not first.is_genuine() or not second.is_genuine():
         raise _invalid(f"{first.voter.hex()} did not sign both votes")
     return first

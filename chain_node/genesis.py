@@ -14,10 +14,11 @@ rising key and make up the whole supply.
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from chain_node.block import BLOCK_TX_LIMIT, VALIDATORS_MAX, validators_hash
+from chain_node.block import BLOCK_TX_LIMIT
 from chain_node.errors import WireError
 from chain_node.fields import KEY_SIZE, Fields, check_blob, check_integer, read
 from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
+from chain_node.validator_set import VALIDATORS_MAX, validators_hash
 from puf import cbor
 
 GENESIS_VERSION = 2

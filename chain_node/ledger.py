@@ -14,9 +14,9 @@ of block time.  The chain's time never runs backwards, so no clock gives a day's
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from chain_node import equivocation
+from chain_node import equivocation, validator_set
 from chain_node.block import NO_PROPOSER, Block, Header, Vote, list_root
 from chain_node.book import DAY_MS, Call
 from chain_node.entry import Account, AnchorEntry, EquivocationEntry, StreamEntry
@@ -26,6 +26,7 @@ from chain_node.reason import Reason
 from chain_node.schedule import Schedule
 from chain_node.state import Overlay, State
 from chain_node.transaction import Anchor, Equivocation, Receipt, Transaction, Transfer
+from chain_node.validator_set import ValidatorsChange, ValidatorSet
 from puf.merkle_map import EMPTY, MerkleMap
 
 IMPEACHMENT_ROUND = 1
@@ -119,6 +120,8 @@ def admit(state: State, transaction: Transaction, place: Place, nonce: int | Non
         )
     if isinstance(transaction.body, Equivocation):
         _admit_evidence(state, transaction.body, place)
+    elif isinstance(transaction.body, ValidatorsChange):
+        transaction.body.admit(state, genesis.validators, genesis.chain_id, place.height)
 
 
 def _admit_free(account: Account, place: Place) -> None:
@@ -134,7 +137,14 @@ def _admit_free(account: Account, place: Place) -> None:
 
 def _admit_evidence(state: State, body: Equivocation, place: Place) -> None:
     """Evidence is free, so only what is true and new may enter, or anybody could fill blocks with it."""
-    vote = equivocation.check(body, place.genesis, place.schedule, place.height)
+    first = place.genesis.validators
+    vote = equivocation.check(
+        body,
+        place.genesis,
+        place.schedule,
+        place.height,
+        lambda height: validator_set.at(state, first, height).keys,
+    )
     if known := state.equivocation(vote.voter, vote.height):
         raise Refused(
             Reason.EVIDENCE_KNOWN,
@@ -156,6 +166,8 @@ def take_effect(state: State, transaction: Transaction, place: Place) -> None:
         _anchor(state, transaction, body, place.height)
     elif isinstance(body, Equivocation):
         _convict(state, transaction, body, place.height)
+    elif isinstance(body, ValidatorsChange):
+        body.take_effect(state, place.genesis.validators, place.height)
     else:
         signer, tx_hash, chain_id = transaction.sender, transaction.tx_hash, place.genesis.chain_id
         body.take_effect(state, Call(signer, tx_hash, chain_id, place.height, place.time_ms))
@@ -207,8 +219,6 @@ class Execution:
     transactions: tuple[Transaction, ...]
     receipts: tuple[Receipt, ...]
     """One for each transaction, in their order."""
-    leaves: tuple[bytes, ...]
-    """The receipts' bytes."""
     refused: tuple[tuple[Transaction, Refused], ...]
     """Those that could not stand in the block and are not in it."""
     state_root: bytes
@@ -216,7 +226,13 @@ class Execution:
     """Write these with the block: the new root needs them."""
     nodes_stale: frozenset[bytes]
     """The new root does not need these; delete them once no reader needs the parent's."""
-    accounts: Mapping[bytes, Account]
+    validators: ValidatorSet
+    """Who certifies this block."""
+    successors: ValidatorSet | None = None
+    """Who will take over, where this block decides that."""
+    leaves: tuple[bytes, ...] = ()
+    """The receipts' bytes."""
+    accounts: Mapping[bytes, Account] = field(default_factory=dict)
     """Accounts that are other than before, by public key."""
 
 
@@ -238,6 +254,7 @@ def execute(
     done: list[Transaction] = []
     receipts: list[Receipt] = []
     refused: list[tuple[Transaction, Refused]] = []
+    before = validator_set.present(state, place.genesis.validators)
     for transaction in transactions:
         try:
             receipts.append(apply(state, transaction, place))
@@ -246,9 +263,19 @@ def execute(
             refused.append((transaction, error))
     accounts = state.changed_accounts
     root = state.commit()
-    stale = frozenset(entries.stale)
-    leaves = tuple(receipt.encode() for receipt in receipts)
-    return Execution(tuple(done), tuple(receipts), leaves, tuple(refused), root, dict(nodes), stale, accounts)
+    after = validator_set.present(state, place.genesis.validators)
+    return Execution(
+        tuple(done),
+        tuple(receipts),
+        tuple(refused),
+        root,
+        dict(nodes),
+        frozenset(entries.stale),
+        after.at(place.height),
+        after.newest if after.newest.number > before.newest.number else None,
+        tuple(receipt.encode() for receipt in receipts),
+        accounts,
+    )
 
 
 def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> Block:
@@ -264,7 +291,7 @@ def block_of(parent: Head, place: Place, round_: int, execution: Execution) -> B
         tx_root=list_root([transaction.data for transaction in execution.transactions]),
         receipts_root=list_root(execution.leaves),
         state_root=execution.state_root,
-        validators_hash=place.genesis.validators_hash,
+        validators_hash=execution.validators.hash,
     )
     return Block(header, execution.transactions)
 
@@ -286,7 +313,8 @@ def impeachment_block(
     count = conduct.impeached_count + 1
     state.set_conduct(proposer, replace(conduct, impeached_count=count, last_height=height))
     root = state.commit()
-    execution = Execution((), (), (), (), root, dict(nodes), frozenset(entries.stale), {})
+    validators = validator_set.present(state, genesis.validators).at(height)
+    execution = Execution((), (), (), root, dict(nodes), frozenset(entries.stale), validators)
     time_ms = parent.time_ms + genesis.block_period_ms + genesis.timeout_ms
     place = Place(genesis, height, time_ms, NO_PROPOSER, schedule)
     return block_of(parent, place, IMPEACHMENT_ROUND, execution), execution
@@ -305,7 +333,7 @@ def check_block(
     known: see `execute`.  Raises IllicitBlock, which says what is not as it must be; NodeMissing.
     """
     header = block.header
-    _check_header(header, parent, genesis)
+    _check_header(header, parent, genesis, _validators_after(read_node, parent, genesis))
     if header.round == IMPEACHMENT_ROUND:
         made, execution = impeachment_block(read_node, parent, genesis, schedule)
         _check_same(made.header, header, "this parent's impeachment block has")
@@ -326,13 +354,18 @@ def check_block(
     return execution
 
 
-def _check_header(header: Header, parent: Head, genesis: Genesis) -> None:
+def _validators_after(read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis) -> ValidatorSet:
+    state = State(MerkleMap(Overlay(read_node), parent.state_root))
+    return validator_set.present(state, genesis.validators).at(parent.height + 1)
+
+
+def _check_header(header: Header, parent: Head, genesis: Genesis, validators: ValidatorSet) -> None:
     for is_right, why in (
         (header.chain_id == genesis.chain_id, "it is of another chain"),
         (header.height == parent.height + 1, f"it does not follow block {parent.height}"),
         (header.parent_hash == parent.block_hash, f"its parent is not {parent.block_hash.hex()}"),
         (header.time_ms > parent.time_ms, f"its time is not later than its parent's {parent.time_ms} ms"),
-        (header.validators_hash == genesis.validators_hash, "its validators are not this chain's"),
+        (header.validators_hash == validators.hash, "its validators are not this chain's"),
     ):
         if not is_right:
             raise IllicitBlock(header.height, why)
@@ -355,7 +388,8 @@ def genesis_execution(genesis: Genesis) -> tuple[Head, Execution]:
     accounts = state.changed_accounts
     root = state.commit()
     head = Head(0, genesis.chain_id, genesis.time_ms, root)
-    return head, Execution((), (), (), (), root, nodes, frozenset(), accounts)
+    first = validator_set.genesis_set(genesis.validators)
+    return head, Execution((), (), (), root, nodes, frozenset(), first, accounts=accounts)
 
 
 def next_time_ms(parent_time_ms: int, now_ms: int) -> int:

@@ -5,15 +5,22 @@ the last one.  Against a header it trusts it checks transactions, receipts and e
 
     client = LightClient(genesis)                         # or LightClient.restore(genesis, saved)
     client.follow(links)                                  # headers with certificates, rising
+    client.learn(evidence)                                # other validators from some height on
+    client.leap(evidence)                                 # a far block without those before it
     receipt = client.confirm_transaction(evidence)        # raises TrustError, which says what failed
     account = client.confirm_account(public, evidence)
 
 Every refusal is a TrustError: HeaderError, CertificateError, ForkFound or EvidenceError; bytes that are
 not what they must be are a WireError.  Both are PeerErrors.
+
+A header counts by the certificate of the validators in force at its height.  Those change; handover.py says
+how that is shown, and what is trusted.  A leap costs one certificate, and one for each change on the way: as
+much as following is worth, since a certificate makes its block final whatever came before.  What only
+following sees is that each block names the one before.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chain_node.block import Header
 from chain_node.did_ledger import DidEntry, DidVersion, did_key, did_version_key
@@ -27,19 +34,20 @@ from chain_node.entry import (
     conduct_key,
     stream_key,
 )
-from chain_node.errors import CertificateError, EvidenceError, ForkFound, HeaderError, WireError
+from chain_node.errors import EvidenceError, ForkFound, HeaderError, TrustError, WireError
 from chain_node.escrow import EscrowEntry, escrow_key
-from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
+from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence, read_handovers
 from chain_node.fields import Fields, read
 from chain_node.genesis import Genesis
+from chain_node.handover import Handovers, verify_certificate, verify_state
 from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.transaction import Receipt, transaction_hash
+from chain_node.validator_set import ValidatorSet
 from puf import cbor, merkle_tree
 from puf.did_document import Document
 from puf.errors import ProofError
-from puf.merkle_map import verify as verify_map
 
-HEAD_SIZE_MAX = 256
+HEAD_SIZE_MAX = 1 << 22
 RECENT_MAX = 4_096
 """Blocks back from the head of which a forked twin is noticed."""
 
@@ -53,47 +61,44 @@ class TrustedHead:
     time_ms: int
 
 
-def verify_certificate(genesis: Genesis, link: Link) -> None:
-    """Check that this chain's validators made this header final.
-
-    Says nothing about the blocks before it.  Raises HeaderError, CertificateError.
-    """
-    header, certificate = link.header, link.certificate
-    if header.chain_id != genesis.chain_id:
-        raise HeaderError(
-            header.height, f"it is of chain {header.chain_id.hex()}, trusted is {genesis.chain_id.hex()}"
-        )
-    if header.validators_hash != genesis.validators_hash:
-        raise HeaderError(
-            header.height,
-            f"it names validators {header.validators_hash.hex()}, "
-            f"this chain's are {genesis.validators_hash.hex()}",
-        )
-    if (certificate.height, certificate.block_hash) != (header.height, header.block_hash):
-        raise CertificateError(
-            header.height,
-            f"it is for block {certificate.height}, {certificate.block_hash.hex()}; "
-            f"this one is {header.block_hash.hex()}",
-        )
-    if certificate.round < header.round:
-        raise CertificateError(
-            header.height, f"round {certificate.round} is before the block's {header.round}"
-        )
-    certificate.verify(genesis.chain_id, genesis.validators)
+__all__ = [
+    "HEAD_SIZE_MAX",
+    "LightClient",
+    "TrustedHead",
+    "verify_certificate",
+    "verify_receipt",
+    "verify_state",
+    "verify_transaction",
+]
 
 
 class LightClient:
-    """What a gateway knows of the chain.  head: from `restore`; by default the genesis."""
+    """What a gateway knows of the chain.  head, validators: from `restore`; by default the genesis's."""
 
-    def __init__(self, genesis: Genesis, head: TrustedHead | None = None) -> None:
+    def __init__(
+        self, genesis: Genesis, head: TrustedHead | None = None, validators: Handovers | None = None
+    ) -> None:
         self.genesis = genesis
+        self.validators = validators or Handovers(genesis)
+        """Who certifies which height, as far as it was shown."""
         self.head = head or TrustedHead(0, genesis.chain_id, genesis.time_ms)
         self._recent: dict[int, bytes] = {}
 
     def export(self) -> bytes:
-        """The trusted head as bytes, to be kept: CBOR map 1 chain id, 2 height, 3 block hash, 4 time_ms."""
+        """What is trusted as bytes, to be kept.
+
+        CBOR map: 1 chain id, 2 height, 3 block hash, 4 time_ms, 5 [handover, ...] unless there was none.
+        """
         head = self.head
-        return cbor.encode({1: self.genesis.chain_id, 2: head.height, 3: head.block_hash, 4: head.time_ms})
+        value: dict[int, object] = {
+            1: self.genesis.chain_id,
+            2: head.height,
+            3: head.block_hash,
+            4: head.time_ms,
+        }
+        if proofs := self.validators.proofs():
+            value[5] = [proof.encode() for proof in proofs]
+        return cbor.encode(value)
 
     @classmethod
     def restore(cls, genesis: Genesis, data: bytes) -> "LightClient":
@@ -106,10 +111,15 @@ class LightClient:
             block_hash=fields.blob(3, "block hash"),
             time_ms=fields.integer(4, "time_ms"),
         )
+        proofs = read_handovers(fields, 5)
         fields.done()
         if chain_id != genesis.chain_id:
             raise WireError(what, f"it is of chain {chain_id.hex()}, not {genesis.chain_id.hex()}")
-        return cls(genesis, head)
+        try:
+            validators = Handovers(genesis, proofs)
+        except TrustError as error:
+            raise WireError(what, str(error)) from None
+        return cls(genesis, head, validators)
 
     def follow(self, links: Iterable[Link]) -> TrustedHead:
         """Trust the blocks after the head, one by one; the new head.
@@ -124,7 +134,7 @@ class LightClient:
                 continue
             if header.height != self.head.height + 1:
                 raise HeaderError(header.height, f"it does not follow the trusted block {self.head.height}")
-            verify_certificate(self.genesis, link)
+            self.validators.verify(link)
             if header.parent_hash != self.head.block_hash:
                 raise HeaderError(
                     header.height,
@@ -136,10 +146,38 @@ class LightClient:
                     header.height,
                     f"its time {header.time_ms} ms is not after its parent's {self.head.time_ms}",
                 )
-            self.head = TrustedHead(header.height, header.block_hash, header.time_ms)
-            self._recent[header.height] = header.block_hash
+            self._trust(header)
             self._recent.pop(header.height - RECENT_MAX, None)
         return self.head
+
+    def learn(self, evidence: StateEvidence) -> ValidatorSet:
+        """Learn from a state's ["validators"] entry who takes over; the newest set.  The head stays.
+
+        The block may be any that those who are known certify, also beyond the head.  Raises HeaderError,
+        CertificateError, EvidenceError, WireError.
+        """
+        return self.validators.learn(evidence)
+
+    def leap(self, evidence: StateEvidence) -> TrustedHead:
+        """Trust a block far beyond the head by itself, with its ["validators"] entry; the new head.
+
+        Changes of validators on the way must be learnt before, each by its handover.  Raises as `learn`.
+        """
+        header = evidence.link.header
+        if header.height <= self.head.height or header.time_ms <= self.head.time_ms:
+            raise HeaderError(header.height, f"it is not beyond the trusted block {self.head.height}")
+        self.learn(evidence)
+        self._recent = {}
+        self._trust(header)
+        return self.head
+
+    def _trust(self, header: Header) -> None:
+        self.head = TrustedHead(header.height, header.block_hash, header.time_ms)
+        self._recent[header.height] = header.block_hash
+
+    def completed(self, evidence: TransactionEvidence) -> TransactionEvidence:
+        """The evidence with what who knows only the genesis needs: the changes of validators up to it."""
+        return replace(evidence, handovers=self.validators.proofs(evidence.link.header.height))
 
     def check(self, link: Link) -> Header:
         """A header at or below the head that is certified, and so final; the header.
@@ -151,7 +189,7 @@ class LightClient:
             raise HeaderError(
                 header.height, f"it is beyond the trusted block {self.head.height}; follow first"
             )
-        verify_certificate(self.genesis, link)
+        self.validators.verify(link)
         trusted = (
             self.head.block_hash if header.height == self.head.height else self._recent.get(header.height)
         )
@@ -258,17 +296,6 @@ def verify_receipt(receipt: bytes, transaction: bytes, header: Header, proof: In
     if decoded.tx_hash != transaction_hash(transaction):
         raise EvidenceError(f"the receipt is of transaction {decoded.tx_hash.hex()}")
     return decoded
-
-
-def verify_state(key: bytes, proof: bytes, header: Header) -> bytes | None:
-    """What the state after this header's block says under `key`; None for proven absence.
-
-    Raises EvidenceError.
-    """
-    try:
-        return verify_map(header.state_root, key, proof)
-    except ProofError as error:
-        raise EvidenceError(f"state proof against block {header.height}: {error}") from None
 
 
 def _verify_leaf(data: bytes, root: bytes, header: Header, proof: InclusionProof, name: str) -> None:

@@ -1,7 +1,8 @@
 """A node that runs: a replica with a disk, clocks, and a way to its peers.
 
 Runs on CPython, in one asyncio task.  What a node does is in replica.py; here it gets its time and its
-messages.  Pacing uses the monotonic clock, and the wall clock dates blocks, so that a chain never runs
+messages, no more of them at a time than TURN_MS take, so that timers and sockets have their turn in a flood.
+Pacing uses the monotonic clock, and the wall clock dates blocks, so that a chain never runs
 backwards, whatever the machine's clock does.  A full disk stops the making of blocks and the taking of
 transactions, which both say so, and both go on by themselves when there is room.
 """
@@ -9,12 +10,13 @@ transactions, which both say so, and both go on by themselves when there is room
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chain_node.block import Certificate, Header, Vote
 from chain_node.genesis import Genesis
+from chain_node.inbox import Inbox
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.mempool import Pool
@@ -28,8 +30,8 @@ JOIN_GAP = 1_000
 """Blocks behind from which on a node takes a late state as it is: it executes no more blocks than that."""
 JOIN_AGAIN_MS = 60_000
 """How long a node that was told of a far height in vain waits before it asks again."""
-INBOX_MAX = 10_000
-"""Messages that wait for a node; more are lost, as on any network, and sent again by their senders."""
+TURN_MS = 20
+"""After so long a time of work on messages sockets and timers have their turn; no message is halved."""
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +106,7 @@ class Node:
         """How many votes had which Fate, since the start."""
         self.replica = self._new_replica(pool)
         self._is_started = False
-        self._inbox: deque[tuple[bytes, Message | int]] = deque(maxlen=INBOX_MAX)
-        """(peer, what it sent or on which height it works)."""
+        self._inbox = Inbox(self.genesis.validators + self.genesis.proposers)
         self._wake = asyncio.Event()
         self._advanced = asyncio.Condition()
 
@@ -158,13 +159,13 @@ class Node:
 
     def deliver(self, sender: bytes, message: Message) -> None:
         """A message from a peer, who is who it says; it is looked at when the node's turn comes."""
-        self._inbox.append((sender, message))
+        self._inbox.put(sender, message)
         self._wake.set()
 
     def hear(self, sender: bytes, height: int) -> None:
         """A peer works on this height, whatever it said; looked at when the node's turn comes."""
         if height != self.head.height + 1:
-            self._inbox.append((sender, height))
+            self._inbox.put(sender, height)
             self._wake.set()
 
     def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
@@ -198,21 +199,23 @@ class Node:
                 pass
 
     async def advance(self) -> None:
-        """Do what is due by the clocks and by the messages that wait.
+        """Do what is due by the clocks and by the messages that wait; some may still wait afterwards.
 
+        What the committee has sent comes first, then what is due by the clock, for a vote that waits here
+        was not late; then all else, until TURN_MS are over.
         Raises IllicitBlock when a quorum has certified what cannot be, StorageError.
         """
         height = self.head.height
         self._start()
+        end_ms = self._steady_ms() + TURN_MS
         with self.storage.errors():
             for _ in range(len(self._inbox)):
-                self._take(*self._inbox.popleft())
-            now_ms, wall_ms = self._steady_ms(), self._clock_ms()
-            if self._joining:
-                self._join(self._joining.tick(now_ms))
-            deadline_ms = self.replica.deadline_ms
-            if deadline_ms is not None and deadline_ms <= now_ms and not self._is_fetching:
-                self._send(self.replica.tick(now_ms, wall_ms))
+                self._take(*self._inbox.pop())
+                if self._steady_ms() >= end_ms:
+                    break
+                if not self._inbox.urgent_count:
+                    self._tick()
+            self._tick()
         if self.head.height > height:
             self._network.advanced(self.head)
             async with self._advanced:
@@ -223,6 +226,14 @@ class Node:
         async with self._advanced:
             await self._advanced.wait_for(lambda: self.head.height >= height)
         return self.head
+
+    def _tick(self) -> None:
+        now_ms = self._steady_ms()
+        if self._joining:
+            self._join(self._joining.tick(now_ms))
+        deadline_ms = self.replica.deadline_ms
+        if deadline_ms is not None and deadline_ms <= now_ms and not self._is_fetching:
+            self._send(self.replica.tick(now_ms, self._clock_ms()))
 
     def _take(self, sender: bytes, message: Message | int) -> None:
         now_ms, wall_ms = self._steady_ms(), self._clock_ms()

@@ -52,7 +52,7 @@ from chain_node.peer_frame import (
 )
 from chain_node.peer_tls import TlsChannel, TlsContext
 
-HANDSHAKE_MS = 10_000
+HANDSHAKE_MS = 5_000
 """How long a peer may take to say who it is."""
 PING_MS = 15_000
 """How often a peer is asked whether it is there, and how high its chain is."""
@@ -133,6 +133,11 @@ COSTS = {
 COST_BYTES = Cost(4 << 20, 8 << 20)
 """Bytes that all plain nodes together may make us decrypt; beyond, they are read no faster."""
 COSTS_SHARED = {
+    Proposal.KIND: Cost(20, 100),
+    Ballot.KIND: Cost(400, 2_000),
+    Validate.KIND: Cost(200, 1_000),
+    StateNodes.KIND: Cost(50, 100),
+    Links.KIND: Cost(20, 60),
     Relay.KIND: Cost(50, 300),
     WantBlock.KIND: Cost(20, 60),
     WantChain.KIND: Cost(10, 40),

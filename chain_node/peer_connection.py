@@ -14,6 +14,7 @@ from chain_node.messages import Message
 from chain_node.peer import Peer, PeerDropped, PeerMisbehaved
 from chain_node.peer_address import Address
 from chain_node.peer_frame import Hello
+from chain_node.rate_limit import owner_of
 
 WRITE_SIZE_MAX = 1 << 18
 """Bytes in the socket's buffer beyond which nothing more is handed to it, so that it can be overtaken."""
@@ -77,6 +78,9 @@ class Connection(asyncio.Protocol):
         self.dialled = dialled
         self.host = ""
         """The peer's address, without its port."""
+        self.owner = ""
+        """Whose address that is; see `rate_limit.owner_of`."""
+        self.since_ms = host.steady_ms()
         self.is_open = False
         """Whether the network has let it in."""
         self._is_ended = False
@@ -145,6 +149,7 @@ class Connection(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         # A peer that has gone already has no name.
         self.host, self._port = (name[0], name[1]) if name else ("", 0)
+        self.owner = owner_of(self.host)[0]
         if not self._network.admit(self):
             self._is_ended = True
             transport.abort()

@@ -16,7 +16,7 @@ are sent only to peers whose Hello says that they know them; it raises `version`
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chain_node.block import CERTIFICATE_SIZE_MAX, HEADER_SIZE_MAX, VALIDATORS_MAX, VOTE_SIZE_MAX
+from chain_node.block import CERTIFICATE_SIZE_MAX, HEADER_SIZE_MAX, VOTE_SIZE_MAX
 from chain_node.errors import PeerError
 from chain_node.fields import HASH_SIZE, INT_MAX, Fields, check_integer, read
 from chain_node.messages import (
@@ -36,6 +36,7 @@ from chain_node.messages import (
     WantLinks,
     WantNodes,
 )
+from chain_node.validator_set import VALIDATORS_MAX
 from puf import cbor
 
 HELLO, PING, PONG, LINKS = 0, 7, 8, 9

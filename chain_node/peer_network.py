@@ -1,7 +1,8 @@
 """A node's way to its peers: listens, dials, admits, hands messages over, and drops who misbehaves.
 
 Runs on CPython, in one asyncio task.  What one connection may do is in peer.py, who gets which message in
-peer_gossip.py, who gets a place in peer_admission.py; here are the sockets.
+peer_gossip.py, who gets a place in peer_admission.py, who is let in at all in peer_door.py; here are the
+sockets.
 
     network = PeerNetwork(key, genesis, Peering(listen=..., dial=...))
     node = Node(storage, key, network)
@@ -29,13 +30,15 @@ from chain_node.genesis import Genesis
 from chain_node.lbft import INLINE_SIZE_MAX
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
+from chain_node.listener import Listener, bind
 from chain_node.messages import Message, Relay, Validate
 from chain_node.node import Node, steady_clock_ms
-from chain_node.peer import COST_BYTES, COSTS_SHARED, Bucket, Peer, PeerDropped, PeerMisbehaved
+from chain_node.peer import Peer, PeerDropped, PeerMisbehaved
 from chain_node.peer_address import Address
-from chain_node.peer_admission import Admission, Limits
+from chain_node.peer_admission import Limits
 from chain_node.peer_connection import Connection, PeerStatus
 from chain_node.peer_dial import Dialler
+from chain_node.peer_door import Door
 from chain_node.peer_frame import INSTANCE_SIZE, PROTOCOL_OLDEST, PROTOCOL_VERSION, FrameError, Hello, frame
 from chain_node.peer_gossip import Gossip
 from chain_node.peer_tls import TlsContext, TlsFailed
@@ -98,9 +101,8 @@ class PeerNetwork:
         self._instance = secrets.token_bytes(INSTANCE_SIZE)
         # Repeated at a quarter of the timeout, so every repetition is handed on.
         self._gossip = Gossip(genesis, key.public, max(genesis.timeout_ms // 8, 1))
-        self._admission = Admission()
-        self._bytes = Bucket(COST_BYTES, steady_ms())
-        self._shared = {kind: Bucket(cost, steady_ms()) for kind, cost in COSTS_SHARED.items()}
+        # Proposers stay open, also those that vote: somebody must take transactions in.
+        self.door = Door(steady_ms(), may_shut=self.role == "validator")
         self._announcements = Announcements(len(genesis.validators), self._rules)
         self._too_old: Upgrade | None = None
         self._node: Node | None = None
@@ -109,7 +111,7 @@ class PeerNetwork:
         self._open: dict[bytes, Connection] = {}
         """By key, those that have said hello."""
         self._dialler = Dialler(self, random.Random())
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._port = peering.listen.port if peering.listen else 0
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
@@ -165,16 +167,15 @@ class PeerNetwork:
         """Listen, and begin to dial.  Raises PortInUse, OSError for an address that is not this machine's."""
         await self.node.advance()
         if listen := self._peering.listen:
-            loop = asyncio.get_running_loop()
             try:
-                self._server = await loop.create_server(
-                    lambda: Connection(self, None), listen.host, listen.port, backlog=BACKLOG
-                )
+                listening = bind(listen.host, listen.port, BACKLOG)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise PortInUse(listen.host, listen.port) from error
                 raise
-            self._port = self._server.sockets[0].getsockname()[1]
+            self._listener = Listener(listening, self._welcomes, lambda: Connection(self, None))
+            self._port = self._listener.port
+            self._listener.start()
         await self._tasks.__aenter__()
         self._running = [self._tasks.create_task(self._look_after())]
         self._running += [self._tasks.create_task(self._dialler.run(each)) for each in self._peering.dial]
@@ -188,8 +189,8 @@ class PeerNetwork:
     ) -> None:
         """Hang up everywhere, and stop listening."""
         self._is_closing = True
-        if self._server:
-            self._server.close()
+        if self._listener:
+            self._listener.close()
         for task in self._running:
             task.cancel()
         for timer in (self._links_timer, self._relay_timer):
@@ -208,6 +209,9 @@ class PeerNetwork:
             now_ms, height = self.steady_ms(), self.node.head.height
             for connection in list(self._connections):
                 connection.tick(height, now_ms)
+            if self.door.tick(now_ms):
+                for connection in self._strangers():
+                    connection.drop(PeerDropped(self.door.shutter.words), is_polite=True)
             strangers = [each for each in self._open.values() if each.index is None]
             if sum(each.peer.held_size for each in strangers) > HELD_SIZE_MAX:
                 costliest = max(strangers, key=lambda each: each.peer.held_size)
@@ -274,11 +278,11 @@ class PeerNetwork:
 
     def has_room(self, kind: int, count: int, now_ms: int) -> bool:
         """Whether plain nodes together may still cost so much."""
-        return self._shared[kind].take(count, now_ms)
+        return self.door.has_room(kind, count, now_ms)
 
     def bytes_owed_ms(self, size: int) -> int:
         """A plain node has sent so many bytes; how long it should not be read now."""
-        return self._bytes.owe(size, self.steady_ms())
+        return self.door.bytes_owed_ms(size, self.steady_ms())
 
     def new_peer(self, *, is_client: bool) -> Peer:
         """The sans-IO half of a new connection."""
@@ -299,13 +303,16 @@ class PeerNetwork:
         if self._is_closing:
             return False
         if not connection.dialled:
-            if not self._admission.may_connect(connection.host, self.steady_ms()):
-                return False
             limits = self._peering.limits
+            # Where a member is known, places are apart: strangers push out strangers only.
+            is_known = self.door.admission.is_known(connection.owner)
             unproven = [
-                each for each in self._connections if not (each.is_open or each.is_ended() or each.dialled)
+                each
+                for each in self._connections
+                if not (each.is_open or each.is_ended() or each.dialled)
+                and self.door.admission.is_known(each.owner) == is_known
             ]
-            here = [each for each in unproven if each.host == connection.host]
+            here = [each for each in unproven if each.owner == connection.owner]
             # Who has been silent longest makes room: an honest handshake takes a moment.
             if len(here) >= limits.unproven_by_address_max:
                 here[0].drop(PeerDropped("another connection of its address took its place"))
@@ -326,7 +333,7 @@ class PeerNetwork:
             raise Ourselves("it has our own key")
         if connection.dialled and connection.dialled.public not in (None, public):
             raise PeerDropped(f"another node answers there, with key {public.hex()}")
-        if self._admission.is_banned(public, now_ms):
+        if self.door.admission.is_banned(public, now_ms):
             raise PeerDropped("it has misbehaved a moment ago")
         connection.index = self._gossip.index(public)
         other = self._open.get(public)
@@ -337,6 +344,8 @@ class PeerNetwork:
         if connection.index is not None or connection.dialled:
             # Whom our people have named is no stranger: so entry nodes bring in what many users send.
             connection.peer.trust(now_ms)
+        if connection.index is not None:
+            self.door.admission.know(connection.owner)
         connection.is_open = True
         self._open[public] = connection
         if other:
@@ -360,9 +369,16 @@ class PeerNetwork:
             del self._open[connection.public]
             log.info("no more connected with %s: %s", connection, why or "the connection broke")
             self._tell_links()
-        if isinstance(why, MISBEHAVED) and connection.peer.public:
-            duration_ms = self._admission.ban(connection.peer.public, self.steady_ms())
-            log.warning("keeps away from %s for %d ms: %s", connection, duration_ms, why)
+        if isinstance(why, MISBEHAVED):
+            is_stranger = connection.index is None and not connection.dialled
+            public = connection.peer.public
+            duration_ms = self.door.misbehaved(
+                connection.host, public, self.steady_ms(), is_stranger=is_stranger
+            )
+            if public:
+                log.warning("keeps away from %s for %d ms: %s", connection, duration_ms, why)
+        elif connection.index is None and not connection.dialled:
+            self.door.ended(connection.host, connection.since_ms, self.steady_ms())
 
     def is_linked(self, public: bytes) -> bool:
         """Whether there is a connection with this node."""
@@ -408,10 +424,17 @@ class PeerNetwork:
         client = self.public if new.dialled else new.public
         return client == min(self.public, new.public)
 
+    def _welcomes(self, host: str) -> bool:
+        return self.door.welcomes(host, self.steady_ms())
+
+    def _strangers(self) -> list[Connection]:
+        return [each for each in self._open.values() if each.index is None and not each.dialled]
+
     def _check_room(self, connection: Connection) -> None:
-        limits = self._peering.limits
-        strangers = [each for each in self._open.values() if each.index is None and not each.dialled]
-        here = [each for each in strangers if each.host == connection.host]
+        if self.door.is_shut:
+            raise PeerDropped(self.door.shutter.words)
+        limits, strangers = self._peering.limits, self._strangers()
+        here = [each for each in strangers if each.owner == connection.owner]
         if len(strangers) >= limits.strangers_max or len(here) >= limits.strangers_by_address_max:
             raise PeerDropped("there is no room for more plain nodes")
 

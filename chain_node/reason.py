@@ -45,6 +45,8 @@ class Reason(IntEnum):
     """The two votes do not prove that somebody contradicted itself here, within the heights that count."""
     EVIDENCE_KNOWN = 16
     """It was already shown, or waits to be, that this one contradicted itself at this height."""
+    VALIDATORS_APPROVAL = 17
+    """A quorum of the validators that would be replaced has not signed this change."""
 
     BALANCE_TOO_LOW = 32
     """The balance does not cover fee and amount together."""
@@ -98,6 +100,12 @@ class Reason(IntEnum):
     """More than this UTC day has left."""
     MANDATE_TOTAL_LIMIT = 57
     """More than is left of the whole mandate."""
+    VALIDATORS_NUMBER = 58
+    """It replaces another set of validators than the one in force: made before another change, or done."""
+    VALIDATORS_PENDING = 59
+    """Another set of validators waits for its height; until then there is no further change."""
+    VALIDATORS_HEIGHT = 60
+    """It takes effect too soon for everybody to know of it, or too late to wait for."""
 
     @property
     def label(self) -> str:

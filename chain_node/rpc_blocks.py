@@ -288,6 +288,8 @@ def _shown(name: str, value: object, body: Body) -> Answer:
     elif isinstance(value, Document):
         # A first document names itself; a later one belongs to the name that its body says.
         kind, what = "document", value.to_json(body.name if isinstance(body, DidRotate) else value.name())
+    elif name == "approvals" and isinstance(value, tuple):
+        kind, what = "document", {str(index): signature.hex() for index, signature in value}
     elif isinstance(value, tuple):
         kind, what = "accounts", [each.hex() for each in value]
     elif isinstance(value, int):

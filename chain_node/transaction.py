@@ -8,7 +8,7 @@ is SHA-256 of all its bytes.  Its payload is a CBOR map:
 The body is a CBOR map whose fields depend on the kind; kinds are numbered once and for all in KINDS,
 and an unknown kind is refused with Reason.UNKNOWN_KIND, so that later ones (bridge, market) find their
 numbers free.  Kinds 1 to 3 are here, 4 to 6 in did_ledger.py, 7 to 9 in escrow.py, 10 to 12 in
-mandate.py.  Deterministic bytes, strict in both directions.
+mandate.py, 13 in validator_set.py.  Deterministic bytes, strict in both directions.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from chain_node.escrow import EscrowOpen, EscrowRefund, EscrowSettle
 from chain_node.fields import KEY_SIZE, Fields, read
 from chain_node.mandate import MandateGrant, MandatePay, MandateRevoke
 from chain_node.reason import EFFECT_FIRST, Reason
+from chain_node.validator_set import ValidatorsChange
 from puf import cbor, cose
 from puf.ed25519 import SigningKey
 from puf.errors import DecodeError, SignatureError
@@ -152,7 +153,7 @@ Family = (
     | MandateRevoke
 )
 """Bodies that bring their effects along."""
-Body = Transfer | Anchor | Equivocation | Family
+Body = Transfer | Anchor | Equivocation | ValidatorsChange | Family
 
 KINDS: dict[int, type[Body]] = {
     kind.KIND: kind
@@ -169,6 +170,7 @@ KINDS: dict[int, type[Body]] = {
         MandateGrant,
         MandatePay,
         MandateRevoke,
+        ValidatorsChange,
     )
 }
 """Every kind that the ledger knows.  A number is never used again for something else."""

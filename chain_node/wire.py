@@ -2,7 +2,8 @@
 
 Runs on CPython.  Transactions and receipts live in transaction.py, blocks, votes and certificates in
 block.py, the genesis in genesis.py, entries of the state in entry.py, evidence in evidence.py; names,
-escrows and mandates, bodies and entries both, in did_ledger.py, escrow.py and mandate.py.  From outside
+escrows, mandates and validators, bodies and entries both, in did_ledger.py, escrow.py, mandate.py and
+validator_set.py.  From outside
 `chain_node/` they are imported from here only, with the errors that reading them may raise.
 """
 
@@ -16,7 +17,6 @@ from chain_node.block import (
     Vote,
     certify,
     list_root,
-    validators_hash,
     vote_payload,
 )
 from chain_node.did_ledger import (
@@ -68,6 +68,7 @@ from chain_node.escrow import (
 )
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.genesis import Genesis
+from chain_node.handover import Handovers
 from chain_node.mandate import MandateEntry, MandateGrant, MandatePay, MandateRevoke, mandate_key
 from chain_node.reason import Reason
 from chain_node.transaction import (
@@ -82,6 +83,13 @@ from chain_node.transaction import (
     Transaction,
     Transfer,
     transaction_hash,
+)
+from chain_node.validator_set import (
+    Succession,
+    ValidatorsChange,
+    ValidatorsEntry,
+    ValidatorSet,
+    validators_hash,
 )
 
 UCPC_PER_CPC = 1_000_000
@@ -118,6 +126,7 @@ __all__ = [
     "EvidenceError",
     "ForkFound",
     "Genesis",
+    "Handovers",
     "Header",
     "HeaderError",
     "InclusionProof",
@@ -139,10 +148,14 @@ __all__ = [
     "Refused",
     "StateEvidence",
     "StreamEntry",
+    "Succession",
     "Transaction",
     "TransactionEvidence",
     "Transfer",
     "TrustError",
+    "ValidatorSet",
+    "ValidatorsChange",
+    "ValidatorsEntry",
     "Vote",
     "WireError",
     "account_key",

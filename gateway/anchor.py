@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from chain_node.light_client import LightClient
+from chain_node.light_client import HEAD_SIZE_MAX, LightClient
 from chain_node.wire import (
     Account,
     Anchor,
@@ -51,7 +51,6 @@ log = logging.getLogger("cpc.gateway")
 DEV_FUND_UCPC = 1_000_000_000
 """What a gateway asks of a development chain's treasury when its account is empty: 1,000 CPC."""
 GENESIS_FILE_SIZE_MAX = 1 << 20
-HEAD_FILE_SIZE_MAX = 4_096
 HEAD_SAVED_BLOCKS = 100
 """The trusted head is saved when it has moved so far: it only spares a restart the way from the genesis."""
 
@@ -237,6 +236,7 @@ class Anchorer:
             receipt = self._light.confirm_transaction(evidence)
         if next_step(receipt.reason) is Step.LOOK_UP and receipt.reason is not Reason.ANCHOR_KNOWN:
             return Settled(refusal=_refusal(receipt.reason.label))
+        evidence = self._light.completed(evidence)
         self.check(evidence, manifest)
         return Settled(evidence=evidence)
 
@@ -334,7 +334,7 @@ class Anchorer:
     def _restore(self) -> LightClient:
         try:
             return LightClient.restore(
-                self._genesis, self._disk.read_file(self._head_path, HEAD_FILE_SIZE_MAX)
+                self._genesis, self._disk.read_file(self._head_path, HEAD_SIZE_MAX)
             )
         except FileMissing:
             return LightClient(self._genesis)

@@ -46,7 +46,7 @@ WAIT_MS = 60_000
 POLL_MS = 250
 VALID_BLOCKS = 1_000
 """A transaction that is in no block by then never will be, and another one may take its place."""
-PIN_SIZE_MAX = 2 << 20
+PIN_SIZE_MAX = 6 << 20
 PENDING_SIZE_MAX = 1 << 18
 _AMOUNT = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?", re.ASCII)
 
@@ -339,10 +339,11 @@ def sent_json(sent: Sent) -> dict[str, object]:
 def sent_text(sent: Sent, client: LightClient) -> str:
     """The same for people: what was checked, line by line."""
     header, count = sent.evidence.link.header, len(sent.evidence.link.certificate.signatures)
+    validators = client.validators.sets.at(header.height).keys
     outcome = "it had its effect" if sent.is_applied else f"it had NO effect: {sent.receipt.reason.label}"
     return (
         f"transaction  {sent.transaction.tx_hash.hex()}\n"
         f"  proven: it is number {sent.evidence.proof.index} of block {header.height}\n"
         f"  proven: its receipt says that {outcome}; fee {cpc_text(sent.receipt.fee_ucpc)}\n"
-        f"  proven: the block is certified by {count} of {len(client.genesis.validators)} validators"
+        f"  proven: the block is certified by {count} of {len(validators)} validators"
     )

@@ -9,12 +9,8 @@ holds, or raises EvidenceError, which names the link that does not.
 from collections.abc import Callable
 from typing import TypeVar
 
-from chain_node.light_client import (
-    verify_certificate,
-    verify_receipt,
-    verify_transaction,
-)
-from chain_node.wire import Anchor, ChainError, Genesis, Reason, Transaction, TransactionEvidence
+from chain_node.light_client import verify_receipt, verify_transaction
+from chain_node.wire import Anchor, ChainError, Genesis, Handovers, Reason, Transaction, TransactionEvidence
 from gateway.errors import EvidenceError
 from gateway.manifest import Manifest
 from puf import merkle_tree
@@ -70,11 +66,14 @@ def check_block(evidence: TransactionEvidence) -> str:
 
 
 def check_certificate(evidence: TransactionEvidence, genesis: Genesis) -> str:
-    """A quorum of the chain's validators has certified the block."""
-    _linked("block certified", lambda: verify_certificate(genesis, evidence.link))
-    signers = [genesis.validators[index] for index, _ in evidence.link.certificate.signatures]
+    """A quorum of the chain's validators has certified the block, those of its height by their handovers."""
+    known = _linked("block certified", lambda: Handovers(genesis, evidence.handovers))
+    _linked("block certified", lambda: known.verify(evidence.link))
+    validators = known.sets.at(evidence.link.header.height)
+    signers = [validators.keys[index] for index, _ in evidence.link.certificate.signatures]
+    since = f", which changed {validators.number} times" if validators.number else ""
     return (
-        f"by {len(signers)} of the {len(genesis.validators)} validators of chain {genesis.name}: "
+        f"by {len(signers)} of the {len(validators.keys)} validators of chain {genesis.name}{since}: "
         + ", ".join(signer.hex()[:16] for signer in signers)
     )
 

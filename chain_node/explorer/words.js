@@ -13,6 +13,7 @@ export const KINDS = {
   mandate_grant: "Mandate granted",
   mandate_pay: "Payment by mandate",
   mandate_revoke: "Mandate revoked",
+  validators_change: "Change of validators",
 };
 
 export const REASONS = {
@@ -33,6 +34,7 @@ export const REASONS = {
   busy: "The pool is full.",
   evidence_invalid: "The two votes do not prove that somebody contradicted itself.",
   evidence_known: "This contradiction was shown before.",
+  validators_approval: "A quorum of the validators has not signed this change.",
   balance_too_low: "The balance does not cover fee and amount together.",
   anchor_known: "This upload is anchored already, with the same content.",
   anchor_conflict: "This upload is anchored already, with other content; an anchor never changes.",
@@ -59,6 +61,9 @@ export const REASONS = {
   mandate_payment_limit: "More than one payment may have.",
   mandate_day_limit: "More than this day has left.",
   mandate_total_limit: "More than is left of the whole mandate.",
+  validators_number: "It was made before another change of validators.",
+  validators_pending: "Another set of validators waits for its height.",
+  validators_height: "It takes effect too soon, or too late.",
 };
 
 export const WHY = {

@@ -134,7 +134,7 @@ def _links(count: int) -> list[tuple[bytes, bytes]]:
     """(header, certificate) of `count` blocks without transactions."""
     genesis = _genesis()
     head, execution = genesis_execution(genesis)
-    empty = Execution((), (), (), (), execution.state_root, {}, frozenset(), {})
+    empty = Execution((), (), (), execution.state_root, {}, frozenset(), execution.validators)
     links = []
     for height in range(1, count + 1):
         place = Place(genesis, height, TIME_MS + height, VALIDATORS[0].public, TakeTurns(genesis.proposers))

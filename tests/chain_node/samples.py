@@ -9,6 +9,7 @@ from chain_node.entry import Account, AnchorEntry, Conduct, EquivocationEntry, S
 from chain_node.escrow import EscrowEntry, EscrowOpen, EscrowRefund, EscrowSettle, EscrowStatus
 from chain_node.mandate import MandateEntry, MandateGrant, MandatePay, MandateRevoke
 from chain_node.transaction import Body, Equivocation, Transfer
+from chain_node.validator_set import ValidatorsChange, ValidatorsEntry, ValidatorSet
 from puf import did_document
 from puf.did import ED25519, X25519
 from puf.did_document import AGREEMENT, SIGNING, Key, Service
@@ -36,6 +37,7 @@ BODIES: tuple[Body, ...] = (
     MandateGrant(ONE, 5, 6, 7, 8, (ONE, TWO)),
     MandatePay(ONE, TWO, 5, b"memo"),
     MandateRevoke(ONE),
+    ValidatorsChange(1, 40, (ONE, TWO), ((0, b"\x07" * 64), (2, b"\x08" * 64))),
 )
 ENTRIES: tuple[Entry, ...] = (
     Account(5, 6, 7, 8, 9),
@@ -47,4 +49,6 @@ ENTRIES: tuple[Entry, ...] = (
     DidVersion(DOCUMENT, 5, 6, 7, TWO),
     EscrowEntry(ONE, 5, 6, TWO, SIX, EscrowStatus.SETTLED, 4, 8, 9, ONE),
     MandateEntry(1, 5, 6, 7, 8, (ONE, TWO), False, 9, 3, 4, TWO),
+    ValidatorsEntry(ValidatorSet(2, 40, (ONE, TWO)), ValidatorSet(1, 20, (SIX,))),
+    ValidatorSet(1, 20, (ONE, TWO)),
 )

@@ -18,11 +18,11 @@ from chain_node.block import (
     certify,
     form,
     list_root,
-    validators_hash,
     vote_payload,
 )
 from chain_node.errors import CertificateError, WireError
 from chain_node.transaction import Transaction, Transfer
+from chain_node.validator_set import validators_hash
 from puf import cbor, cose, merkle_tree
 from tests.chain_node.world import (
     ALICE,

@@ -60,7 +60,10 @@ def test_golden_state_evidence() -> None:
         (5, [bytes(31)], "proof of the transaction is not 32 bytes"),
         (6, bytes(129), "receipt is not at most 128 bytes"),
         (7, [b""], "proof of the receipt is not 32 bytes"),
-        (8, 0, "unknown fields"),
+        (8, 0, "handovers is not a list"),
+        (8, [], "it is empty; it must be left out"),
+        (8, [0], "no state evidence: it is no byte string"),
+        (9, 0, "unknown fields"),
     ],
 )
 def test_evidence_out_of_bounds_is_none(field: int, value: object, message: str) -> None:

@@ -101,7 +101,7 @@ def test_a_kept_head_of_another_chain_or_of_garbage_is_not_restored() -> None:
         LightClient.restore(GENESIS, data[:-1])
     fields: Any = cbor.decode(data)
     with pytest.raises(WireError, match="unknown fields"):
-        LightClient.restore(GENESIS, cbor.encode(fields | {5: 0}))
+        LightClient.restore(GENESIS, cbor.encode(fields | {6: 0}))
 
 
 def test_the_heads_own_header_may_come_again() -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from chain_node import replica as replica_module
-from chain_node.block import Block, Phase
+from chain_node.block import Block, Phase, Vote
 from chain_node.errors import Refused, StorageFull
+from chain_node.inbox import LENGTHS_MAX, NORMAL
 from chain_node.local_network import LocalNetwork
 from chain_node.mempool import Pool
-from chain_node.messages import WantChain
-from chain_node.node import INBOX_MAX, Node
+from chain_node.messages import Ballot, WantChain
+from chain_node.node import TURN_MS, Node
 from chain_node.reason import Reason
 from chain_node.replica import FULL_RETRY_MS
 from chain_node.storage import Storage
@@ -293,11 +294,47 @@ def test_a_flooded_node_loses_the_oldest_messages_and_nothing_else(tmp_path: Pat
     clock = Clock()
     node = open_node(tmp_path, clock)
     with closing(node.storage):
-        for _ in range(INBOX_MAX + 5):
+        for _ in range(LENGTHS_MAX[NORMAL] + 5):
             node.deliver(BOB.public, WantChain(9, 1))
-        assert len(node._inbox) == INBOX_MAX
+        assert (len(node._inbox), node._inbox.lost_count) == (LENGTHS_MAX[NORMAL], 5)
         assert made(node, clock).header.height == 1
         assert len(node._inbox) == 0
+
+
+def test_a_turn_ends_after_its_time_and_the_committees_word_and_the_clock_come_before_the_flood(
+    tmp_path: Path,
+) -> None:
+    """Each message takes 5 ms; a block is due meanwhile."""
+    clock = Clock()
+    node = open_node(tmp_path, clock)
+    story: list[str] = []
+    with closing(node.storage):
+        run(node.advance())
+        replica, height = node.replica, node.head.height
+        receive, tick = replica.receive, replica.tick
+
+        def slow(sender: bytes, *rest: Any) -> Any:
+            story.append("member" if sender == KEY.public else "flood")
+            clock.steady_ms += 5
+            return receive(sender, *rest)
+
+        def told(*rest: Any) -> Any:
+            story.append("tick")
+            return tick(*rest)
+
+        replica.receive, replica.tick = slow, told  # type: ignore[method-assign, assignment]
+        vote = Vote.sign(KEY, GENESIS.chain_id, 9, 0, Phase.PREPARE, bytes(32))
+        for _ in range(1_000):
+            node.deliver(BOB.public, Ballot(vote))
+        for _ in range(2):
+            node.deliver(KEY.public, Ballot(vote))
+        clock.steady_ms = node.replica.deadline_ms or 0
+        run(node.advance())
+        assert [each for each in story if each != "tick"] == ["member", "member", "flood", "flood"]
+        assert story.index("tick") == 2
+        assert TURN_MS == 4 * 5
+        assert len(node._inbox) == 1_002 - 4, "the rest waits for the next turn"
+        assert node.head.height == height + 1, "and the block that was due is there"
 
 
 def test_a_busy_pool_says_so_before_it_verifies_anything(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -257,18 +258,26 @@ def test_a_thousand_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
         async with running(tmp_path) as net:
             await net.committee(3)
             port = net["v0"].address.port
-            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(1_000)]
-            for _ in range(10):
-                await asyncio.sleep(0)
+            idle = [await idle_connection(port) for _ in range(1_000)]
+            await until(lambda: net["v0"].network.door.admission.refused_count > 800)
             assert net["v0"].network.connection_count <= 3 + Limits().unproven_by_address_max
             height = net["v0"].node.head.height
             await net.start("v3", VALIDATORS[3], ["v1", "v2", "p", "v0"])
             await net.reach(height + 3)
             await until(lambda: "v3" in linked(net, "v0"))
-            for _, writer in idle:
-                writer.close()
+            for each in idle:
+                each.close()
 
     asyncio.run(story())
+
+
+async def idle_connection(port: int) -> socket.socket:
+    """A connection that says nothing; it may be reset already."""
+    made = socket.socket()
+    made.setblocking(False)
+    with suppress(ConnectionResetError):
+        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    return made
 
 
 def test_strangers_are_bounded_and_members_always_get_in(tmp_path: Path) -> None:
@@ -333,7 +342,7 @@ def test_who_forges_is_dropped_and_kept_away(tmp_path: Path) -> None:
             for round_ in range(4):
                 liar.send(liar.public, VALIDATORS[0].public, _forged(net, round_))
             await until(lambda: "liar" not in linked(net, "v0"))
-            assert net["v0"].network._admission.is_banned(liar.public, net["v0"].network.steady_ms())
+            assert net["v0"].network.door.admission.is_banned(liar.public, net["v0"].network.steady_ms())
             assert net["v0"].node.replica.core.fates[6] == 4
             # Meanwhile it has dialled again, in vain.
             await net.reach(net["v0"].node.head.height + 6, "v0")
@@ -400,7 +409,7 @@ def test_a_plain_node_that_floods_is_read_no_faster_than_it_may_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
-        monkeypatch.setattr("chain_node.peer_network.COST_BYTES", Cost(1, 1 << 16))
+        monkeypatch.setattr("chain_node.peer_door.COST_BYTES", Cost(1, 1 << 16))
         async with running(tmp_path) as net:
             await net.start("v0", VALIDATORS[0])
             await net.start("flood", key("flood"), ["v0"])

@@ -3,10 +3,10 @@
 Runs on CPython.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chain_node import ledger
+from chain_node import ledger, quorum, validator_set
 from chain_node.block import Block, Certificate, Header, Phase, Vote, certify
 from chain_node.entry import account_key
 from chain_node.evidence import InclusionProof, Link, StateEvidence, TransactionEvidence
@@ -15,6 +15,7 @@ from chain_node.ledger import Execution, Head, Place
 from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.transaction import SUPPLY_UCPC, Anchor, Body, Receipt, Transaction
+from chain_node.validator_set import NOTICE_BLOCKS, ValidatorsChange, ValidatorsEntry
 from puf import merkle_tree
 from puf.ed25519 import SigningKey
 from puf.merkle_map import MerkleMap
@@ -32,6 +33,9 @@ def key(name: str) -> SigningKey:
 ALICE, BOB, CAROL, PROPOSER = key("alice"), key("bob"), key("carol"), key("proposer")
 VALIDATORS = tuple(key(f"validator {index}") for index in range(4))
 STRANGERS = tuple(key(f"stranger {index}") for index in range(4))
+NEWCOMERS = tuple(key(f"newcomer {index}") for index in range(4))
+RING = {each.public: each for each in (*VALIDATORS, *STRANGERS, *NEWCOMERS)}
+"""The keys of all who may ever be validators."""
 
 
 def genesis_of(validators: Sequence[SigningKey] = VALIDATORS, **changes: object) -> Genesis:
@@ -78,10 +82,27 @@ def sign_commits(
 
 
 def certificate_of(
-    genesis: Genesis, header: Header, signers: Sequence[SigningKey] = VALIDATORS[:3]
+    genesis: Genesis,
+    header: Header,
+    signers: Sequence[SigningKey] = VALIDATORS[:3],
+    validators: Sequence[bytes] = (),
 ) -> Certificate:
-    """The certificate that these validators' votes make."""
-    return certify(sign_commits(genesis, header, signers), genesis.validators)
+    """The certificate that these validators' votes make.  validators: by default the genesis's."""
+    return certify(sign_commits(genesis, header, signers), validators or genesis.validators)
+
+
+def change_of(
+    genesis: Genesis,
+    number: int,
+    from_height: int,
+    keys: Sequence[SigningKey],
+    approvers: Mapping[int, SigningKey] | None = None,
+) -> ValidatorsChange:
+    """A change to these validators; approvers: by index, by default the first three of the genesis."""
+    approvers = dict(enumerate(VALIDATORS[:3])) if approvers is None else approvers
+    change = ValidatorsChange(number, from_height, tuple(each.public for each in keys), ())
+    approvals = ((index, change.approve(each, genesis.chain_id)) for index, each in approvers.items())
+    return replace(change, approvals=tuple(approvals))
 
 
 @dataclass
@@ -102,6 +123,18 @@ class Chain:
     def state(self) -> State:
         """The state after the last block."""
         return State(MerkleMap(self.nodes, self.head.state_root))
+
+    @property
+    def standing(self) -> ValidatorsEntry:
+        """Who is in force after the last block, and who comes next."""
+        return validator_set.present(self.state(), self.genesis.validators)
+
+    def change(self, *keys: SigningKey, lead: int = NOTICE_BLOCKS) -> ValidatorsChange:
+        """A change to these validators that the next block may have, approved by a quorum."""
+        height = self.head.height + 1
+        replaced = self.standing.at(height)
+        signers = [RING[public] for public in replaced.keys[: quorum.size(len(replaced.keys))]]
+        return change_of(self.genesis, replaced.number, height + lead, keys, dict(enumerate(signers)))
 
     def sign(
         self,
@@ -139,10 +172,13 @@ class Chain:
     def append(self, block: Block, execution: Execution) -> None:
         """Add a block that is licit."""
         header = block.header
+        signers, validators = self.signers, self.standing.at(header.height)
+        if validators.number:
+            signers = [RING[public] for public in validators.keys[: quorum.size(len(validators.keys))]]
         self.nodes |= execution.nodes_added
         self.blocks.append(block)
         self.receipts.append(execution.receipts)
-        self.links.append(Link(header, certificate_of(self.genesis, header, self.signers)))
+        self.links.append(Link(header, certificate_of(self.genesis, header, signers, validators.keys)))
         self.head = Head(header.height, header.block_hash, header.time_ms, header.state_root)
 
     def check(self, block: Block) -> Execution:

@@ -12,7 +12,7 @@ from hashlib import sha256, sha512
 from typing import Any
 
 import puf.cose
-from chain_node import block, entry, equivocation, ledger, signatures, state, transaction
+from chain_node import block, entry, equivocation, ledger, signatures, state, transaction, validator_set
 from chain_node.errors import IllicitBlock, Refused
 from puf import ed25519, merkle_map
 from puf.ed25519 import SigningKey
@@ -58,7 +58,7 @@ def cheap(*, is_real: bool, is_memoised: bool) -> Iterator[None]:
 
     try:
         if not is_real:
-            for module in (puf.cose, block, signatures):
+            for module in (puf.cose, block, signatures, validator_set):
                 put(module, "verify", stub_verify)
         if is_memoised:
             put(ledger, "check_block", _memoised_check(ledger.check_block))
@@ -121,11 +121,11 @@ def _memoised_impeachment(make: Callable[..., Any]) -> Callable[..., Any]:
 def _memoised_evidence(check: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[tuple[Any, int], Any] = {}
 
-    def check_evidence(body: Any, genesis: Any, schedule: Any, height: int) -> Any:
+    def check_evidence(body: Any, genesis: Any, schedule: Any, height: int, validators_at: Any) -> Any:
         place = (body, height)
         if place not in known:
             try:
-                known[place] = check(body, genesis, schedule, height)
+                known[place] = check(body, genesis, schedule, height, validators_at)
             except Refused as error:
                 known[place] = error
         if isinstance(known[place], Refused):
