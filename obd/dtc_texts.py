@@ -4,8 +4,11 @@ Runs on CPython.  The texts lie in `dtc_texts.tsv`, one code a line: written for
 meanings that SAE J2012 / ISO 15031-6 give to codes; not all of them, see `COVERAGE`.  A code stands there
 when two public sources that do not copy each other agree on it: code lists of diagnosis programs and service
 literature of manufacturers.  Of a row of codes that names the faults of like parts in turn, such as the
-voltage sense circuits A to Z of a battery, that holds for several members of the row, not for each.  A code
-that is not in it is described by its letter and digits, and said to be the manufacturer's where it is.
+voltage sense circuits A to Z of a battery, that holds for several members of the row, not for each.  Of
+P0D69 to P0EFE, P27B9 to P27F5 and P2A38 to P2EC2 but P2BA7 to P2BAF one list has all; a scan tool's,
+manufacturers' and other lists agree with it on some fifty codes scattered over them, and what they contradict
+(P27B1 to P27B8) is left out.  A code that is not in the file is described by its letter and digits, and said
+to be the manufacturer's where it is.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ from importlib.resources import files
 from obd.dtc import SYSTEMS, is_generic
 
 COVERAGE = (
-    "P0000 to P0999 and P2000 to P2799 with decimal digits for the most part, with letters in part; P0Axx "
-    "for the most part, P0Bxx and P0Cxx in part, none of P0Dxx to P0Fxx; P28xx and P2Axx in part, P34xx; "
-    "U00xx to U05xx and U30xx of the standard's first editions, of later ones in part; B00xx and C00xx of "
-    "the first edition.  Missing: what later editions added, chiefly electric drive and charging (P0Bxx to "
-    "P0Exx), exhaust aftertreatment (P2xxx with letters), P2Bxx to P2Exx, P35xx and up, B01xx and up, C01xx "
-    "and up.  The source that has all is SAE J2012-DA, which is sold, not published"
+    "P00xx to P09xx with decimal digits for the most part, with letters as the editions to about 2007 "
+    "have them; P0Axx and P0Exx for the most part, P0Bxx to P0Dxx in part, none of P0Fxx; P20xx to P22xx,"
+    " P24xx, P26xx to P2Dxx for the most part, P23xx, P25xx and P2Exx in part, none of P2Fxx; P34xx, none"
+    " of P35xx to P39xx; U00xx to U05xx in part, U3000 to U3017; B00xx and C00xx of the first edition.  "
+    "All but a few are missing of P0C0B to P0C41, P0C9C to P0CFF and P0D15 to P0D68.  Missing: P00C0 and up, "
+    "P019A and up, P02FB and up, P0395 and up, P04AB and up, P059A and up, P06D2 and up, P07BF and up, "
+    "P089A and up, P099A and up, P0BBE to P0BCB, P2370 to P23F1, P25C9 and up, P27B1 to P27B8, P2EC3 and "
+    "up, P349F and up, U0075 and up, U01B2 and up, U0271 to U0283, B01xx and up, C01xx and up.  The "
+    "source that has all is SAE J2012-DA, which is sold, not published"
 )
 """For whom the texts fall short: which codes there are texts for, and where the rest would come from."""
 _AREAS = {
