@@ -10,7 +10,6 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 ADDRESSES_MAX = 4_096
 """Buckets that are kept; the one used longest ago goes, and whoever comes back begins with a full one."""
@@ -65,7 +64,6 @@ class RateLimit:
         return 0
 
 
-@lru_cache(ADDRESSES_MAX)
 def owner_of(address: str) -> tuple[str, bool]:
     """Whose bucket an address takes from, and whether it is of this machine."""
     try:
