@@ -50,17 +50,24 @@ class Fields:
 
     def take(self, key: int, name: str) -> object:
         """The field as it is."""
-        if key not in self._left:
-            raise WireError(self._what, f"{name} is missing")
-        return self._left.pop(key)
+        try:
+            return self._left.pop(key)
+        except KeyError:
+            raise WireError(self._what, f"{name} is missing") from None
 
     def integer(self, key: int, name: str, low: int = 0, high: int = INT_MAX) -> int:
         """An int from `low` to `high`."""
-        return check_integer(self.take(key, name), self._what, name, low, high)
+        value = self.take(key, name)
+        if type(value) is int and low <= value <= high:
+            return value
+        return check_integer(value, self._what, name, low, high)
 
     def blob(self, key: int, name: str, size: int = HASH_SIZE) -> bytes:
         """Bytes of exactly `size`."""
-        return check_blob(self.take(key, name), self._what, name, size)
+        value = self.take(key, name)
+        if type(value) is bytes and len(value) == size:
+            return value
+        return check_blob(value, self._what, name, size)
 
     def blob_up_to(self, key: int, name: str, size_max: int) -> bytes:
         """Bytes, at most `size_max`."""

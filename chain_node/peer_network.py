@@ -54,8 +54,8 @@ LINKS_DELAY_MS = 50
 """How long a change of our connections waits for another one, before peers are told."""
 RELAY_SIZE_MAX = 1 << 16
 """Bytes of transactions in one message, unless it is one."""
-RELAY_DELAY_MS = 10
-"""How long a transaction that was handed in here waits for others, to travel in one message with them."""
+RELAY_EVERY_MS = 50
+"""How often transactions that were handed in here are told: the first at once, those that follow together."""
 BACKLOG = 256
 MISBEHAVED = (PeerMisbehaved, FrameError, TlsFailed)
 
@@ -119,6 +119,8 @@ class PeerNetwork:
         self._outgoing: list[Transaction] = []
         """Transactions that are told to everybody in a moment."""
         self._relay_timer: asyncio.TimerHandle | None = None
+        self._relay_at_s = 0.0
+        """When the next may be told, by the loop's clock."""
         self._is_closing = False
 
     def attach(self, node: Node) -> None:
@@ -411,10 +413,11 @@ class PeerNetwork:
         self._outgoing += message.transactions
         if self._relay_timer is None and not self._is_closing:
             loop = asyncio.get_running_loop()
-            self._relay_timer = loop.call_later(RELAY_DELAY_MS / 1000, self._relay_now)
+            self._relay_timer = loop.call_at(max(self._relay_at_s, loop.time()), self._relay_now)
 
     def _relay_now(self) -> None:
         self._relay_timer = None
+        self._relay_at_s = asyncio.get_running_loop().time() + RELAY_EVERY_MS / 1000
         message, self._outgoing = Relay(tuple(self._outgoing)), []
         self._hand(self._gossip.audience(message, self._neighbours()), message)
 
