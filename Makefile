@@ -16,7 +16,8 @@ PIP_ARGS ?= --only-binary :all:
 TRACE ?=
 DBC ?=
 export PYTHON TRACE DBC
-unexport PYTHONPATH PYTHONHOME
+# Bytecode is written, too: tests start hundreds of processes, and compiling took each longer than its work.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 # A pip.conf may name any index: what it gives must have a hash of the lock. It may not send packages elsewhere.
 PIP_INSTALL := .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet install --no-user

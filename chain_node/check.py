@@ -3,6 +3,7 @@
 Runs on CPython.  Reads the whole file once, in bounded memory, and trusts nothing in it but the genesis:
 
     file    SQLite's own check of its pages and indexes
+    handover  each change of validators is proven, by those before it
     block   each header continues the one before; its hash and its certificate hold; none is missing
     body    transactions and receipts are those of the header's roots; sizes and their sums are right
     tx      each transaction of each body is found, and nothing else
@@ -18,12 +19,15 @@ from typing import Any
 
 import apsw
 
+from chain_node import validator_set
 from chain_node.block import Header, list_root
-from chain_node.errors import CertificateError, HeaderError, WireError
-from chain_node.evidence import Link
-from chain_node.light_client import verify_certificate
+from chain_node.errors import CertificateError, HeaderError, StorageDamaged, TrustError, WireError
+from chain_node.evidence import Link, StateEvidence
+from chain_node.handover import Handovers
 from chain_node.pruning import body_size
+from chain_node.state import State
 from chain_node.storage import Storage, decode_list
+from chain_node.storage_handovers import entry_of
 from chain_node.transaction import Receipt, transaction_hash
 from puf.merkle_map import EMPTY, NodeMissing, open_node
 
@@ -91,6 +95,8 @@ class _Check:
         self._progress = progress
         self._report = Report()
         self._database = storage.connection
+        self._known = Handovers(storage.genesis)
+        """Who certifies which height, proven."""
         self._indexed = 0
         """Transactions that are found where they are."""
 
@@ -98,6 +104,7 @@ class _Check:
         with self._storage.errors():
             for table, look in (
                 ("file", self._check_file),
+                ("handover", self._check_handovers),
                 ("block", self._check_blocks),
                 ("body", self._check_bodies),
                 ("tx", self._check_index),
@@ -129,6 +136,30 @@ class _Check:
             if line != "ok":
                 self._wrong("file", None, str(line))
 
+    def _check_handovers(self) -> None:
+        sets = self._storage.handovers.sets
+        statement = "SELECT number, entry, data FROM handover ORDER BY number"
+        for number, kept, data in self._rows("handover", statement):
+            try:
+                newest = self._known.learn(StateEvidence.decode(data))
+                if newest.number != number or kept != entry_of(StateEvidence.decode(data)).encode():
+                    raise WireError("handover", "it is not what stands beside it")
+            except (WireError, TrustError) as error:
+                self._wrong("handover", None, f"change {number}: {error}", number.to_bytes(8, "big"))
+                break
+        if sets.newest.number > self._known.sets.newest.number:
+            # By what stands beside the evidence, the rest can be looked at all the same.
+            self._known.sets = sets
+        state = State(self._storage.entries(self._storage.head.state_root))
+        try:
+            newest = validator_set.present(state, self._storage.genesis.validators).newest
+        except (NodeMissing, WireError, StorageDamaged):
+            # It is named as the state's damage.
+            return
+        if newest.number > sets.newest.number:
+            missing = sets.newest.number + 1
+            self._wrong("handover", None, f"change {missing} is missing", missing.to_bytes(8, "big"))
+
     # Headers and certificates
 
     def _check_blocks(self) -> None:
@@ -143,7 +174,7 @@ class _Check:
             expected = height + 1
             try:
                 link = Link.decode(header_data, certificate_data)
-                verify_certificate(storage.genesis, link)
+                self._known.verify(link)
             except (WireError, HeaderError, CertificateError) as error:
                 self._wrong("block", height, str(error))
                 before = None

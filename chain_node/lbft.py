@@ -60,7 +60,8 @@ class Core:
         self.judged: Callable[[bytes, ConsensusMessage, Fate], None] = lambda sender, message, fate: None
         """Is told what became of each message, also of one that was kept for a while."""
         self._setup = Setup(signatures, schedule, base_timeout_ms, resend_ms)
-        self._validators = {key: index for index, key in enumerate(signatures.validators)}
+        self._next: dict[bytes, int] = {}
+        """The validators of the next height, by key: their indexes."""
         self._duties = Duties()
         self._sync = Sync(resend_ms)
         self._now: HeightCore | None = None
@@ -88,7 +89,9 @@ class Core:
         if self._now:
             self._announce(self._now)
             self._told_until_ms = now_ms + self._setup.resend_ms // 2
-        self._setup.signatures.forget()
+        signatures = self._setup.signatures
+        signatures.forget()
+        self._next = {key: index for index, key in enumerate(signatures.validators_at(start.height + 1))}
         self._now = self.HEIGHT(self._setup, start, self._duties, now_ms, kept)
         for sender, early in self._sync.begin(start.height, now_ms):
             if not self._now.decided:
@@ -155,7 +158,8 @@ class Core:
 
     def _announce(self, last: HeightCore) -> None:
         """Tell everybody that the last height is decided, if it was us who saw the quorum."""
-        if last.decided and last.is_own_count and self._setup.signatures.public in self._validators:
+        signatures = self._setup.signatures
+        if last.decided and last.is_own_count and signatures.public in signatures.validators_at(last.height):
             block, certificate = last.decided.block, last.decided.certificate
             size = sum(len(transaction.data) for transaction in block.transactions)
             message = Validate(certificate, block if size <= INLINE_SIZE_MAX else None)
@@ -213,7 +217,7 @@ class Core:
         fate = Fate.FUTURE
         match message:
             case Ballot(vote=vote) if is_next:
-                index = self._validators.get(vote.voter)
+                index = self._next.get(vote.voter)
                 if index is None or vote.chain_id != self._setup.signatures.chain_id:
                     fate = Fate.FOREIGN
                 elif vote.round <= 1:

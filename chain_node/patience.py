@@ -17,7 +17,8 @@ class Patience:
     def __init__(self, proposer_count: int) -> None:
         self.doublings = 0
         """How many times the wait for a proposer's block is doubled."""
-        self._proposer_count = proposer_count
+        self.proposer_count = proposer_count
+        """How many take turns at present."""
         self._impeached_count = 0
         self._kept_count = 0
 
@@ -25,12 +26,12 @@ class Patience:
         """The next block is final: the proposer's, or one in its place."""
         if is_impeached:
             self._impeached_count += 1
-            if self._impeached_count >= self._proposer_count:
+            if self._impeached_count >= self.proposer_count:
                 self._impeached_count = self._kept_count = 0
                 self.doublings = min(self.doublings + 1, TIMEOUT_DOUBLINGS_MAX)
             return
         self._impeached_count = 0
         self._kept_count += 1
-        if self._kept_count >= TURNS_TO_HASTEN * self._proposer_count:
+        if self._kept_count >= TURNS_TO_HASTEN * self.proposer_count:
             self._kept_count = 0
             self.doublings = max(self.doublings - 1, 0)

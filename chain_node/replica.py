@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from chain_node import ledger
+from chain_node import ledger, validator_set
 from chain_node.block import BLOCK_SIZE_MAX, NO_PROPOSER, Block, Certificate, Header, Vote
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
@@ -34,11 +34,12 @@ from chain_node.mempool import Pool
 from chain_node.messages import ConsensusMessage, Message, Relay, Validate
 from chain_node.patience import Patience
 from chain_node.reason import Reason
-from chain_node.schedule import Schedule, TakeTurns
+from chain_node.schedule import GenesisTurns, Schedule
 from chain_node.signatures import Signatures
 from chain_node.state import State
 from chain_node.transaction import Equivocation as EquivocationBody
 from chain_node.transaction import Transaction, transaction_hash
+from chain_node.validator_set import ValidatorSet
 from puf.ed25519 import SigningKey
 from puf.merkle_map import MerkleMap
 
@@ -91,7 +92,7 @@ class Store(Protocol):
 
 
 class Replica:
-    """A validator, a proposer, both or an observer, by what its key is in the genesis.
+    """A validator, a proposer, both or an observer, by what its key is at each height.
 
     key: None for an observer.  signatures, schedule: by default those of the genesis.
     core: makes the consensus core; by default `Core`.
@@ -122,7 +123,9 @@ class Replica:
         """Why this node only follows, since that height; empty before."""
         self._key = key
         self._signatures = signatures or Signatures(genesis.chain_id, genesis.validators, key)
-        self._schedule = schedule or TakeTurns(genesis.proposers)
+        self._turns = GenesisTurns(genesis, self.validators_at)
+        self._schedule = schedule or self._turns
+        self._state = self._head_state()
         self._make_core = core
         self._core = self._new_core()
         self.impeachments = Impeachments(genesis.timeout_ms)
@@ -133,7 +136,6 @@ class Replica:
         self.patience = Patience(len(genesis.proposers))
         """How long a proposer's block is waited for."""
         self._retry_at_ms: int | None = None
-        self._state = self._head_state()
         self._accusations: list[Equivocation] = []
         """Evidence that is not on chain yet."""
         self._ours: dict[bytes, Transaction] = {}
@@ -169,6 +171,10 @@ class Replica:
     def nonce_of(self, public: bytes) -> int:
         """The next nonce of an account, by the head's state."""
         return self._state.account(public).nonce
+
+    def validators_at(self, height: int) -> ValidatorSet:
+        """Who certifies the block of this height, at most NOTICE_BLOCKS after the head."""
+        return validator_set.at(self._state, self.genesis.validators, height)
 
     def next_nonce(self, public: bytes) -> int:
         """The next nonce of an account, past what waits in the pool."""
@@ -305,6 +311,8 @@ class Replica:
             self._retired, self._key = self._why_retired, None
             self._signatures = Signatures(genesis.chain_id, genesis.validators, None)
             self._core = self._new_core()
+        self._signatures.seat(head.height + 1, lambda height: self.validators_at(height).keys)
+        self.patience.proposer_count = len(self._turns.proposers(head.height + 1))
         block, execution = ledger.impeachment_block(self.store.read_node, head, genesis, self._schedule)
         self._executions = {block.header.block_hash: execution}
         self._held = {}

@@ -4,8 +4,11 @@ Runs on CPython; pure.  A schedule follows from the chain itself, so that everyb
 before the height is due, and an impeachment can name whom it is against.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from chain_node.genesis import Genesis
+from chain_node.validator_set import ValidatorSet
 
 
 class Schedule(Protocol):
@@ -27,3 +30,23 @@ class TakeTurns:
     def proposer(self, height: int) -> bytes:
         """Public key of the one whose turn it is."""
         return self._proposers[(height - 1) % len(self._proposers)]
+
+
+class GenesisTurns:
+    """What the genesis says: its proposers take turns or, where those are its validators, those in force.
+
+    validators_at: who certifies a height that is asked for.
+    """
+
+    def __init__(self, genesis: Genesis, validators_at: Callable[[int], ValidatorSet]) -> None:
+        self._proposers = None if genesis.proposers == genesis.validators else genesis.proposers
+        self._validators_at = validators_at
+
+    def proposers(self, height: int) -> tuple[bytes, ...]:
+        """Those who take turns at this height."""
+        return self._proposers or self._validators_at(height).keys
+
+    def proposer(self, height: int) -> bytes:
+        """Public key of the one whose turn it is."""
+        proposers = self.proposers(height)
+        return proposers[(height - 1) % len(proposers)]

@@ -4,7 +4,7 @@ Runs on CPython; pure.  What has been verified at this height is remembered, so 
 by three ways, or again inside of a certificate, costs one verification.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chain_node import quorum
 from chain_node.block import VOTE_TYP, Certificate, Phase, Vote, vote_payload
@@ -18,17 +18,26 @@ REMEMBERED_MAX = 4_096
 class Signatures:
     """The signatures of one chain as one node makes and checks them.
 
+    validators: those of every height, until `seat` says who they are.
     key: None for a node that only follows.
     """
 
     def __init__(self, chain_id: bytes, validators: Sequence[bytes], key: SigningKey | None) -> None:
         self.chain_id = chain_id
         self.validators = tuple(validators)
+        """Those of the height that is being decided."""
+        self.validators_at: Callable[[int], Sequence[bytes]] = lambda height: self.validators
+        """Those of another height that anything is heard of."""
         self.public = key.public if key else None
         self.checked_count = 0
         """Signatures that were verified by computing, for benches and status."""
         self._key = key
         self._held: set[tuple[bytes, int, int, int, bytes, bytes]] = set()
+
+    def seat(self, height: int, validators_at: Callable[[int], Sequence[bytes]]) -> None:
+        """From now on `height` is being decided; validators_at: whose votes count at those around it."""
+        self.validators_at = validators_at
+        self.validators = tuple(validators_at(height))
 
     def sign(self, height: int, round_: int, phase: Phase, block_hash: bytes) -> Vote:
         """A vote of this node.  Keep it before anyone sees it."""
@@ -44,16 +53,17 @@ class Signatures:
         )
 
     def certifies(self, certificate: Certificate, phase: Phase) -> bool:
-        """Whether a quorum of distinct validators cast this vote, and every signature holds."""
-        if len(certificate.signatures) < quorum.size(len(self.validators)):
+        """Whether a quorum of distinct validators of its height cast this vote, and every signature holds."""
+        validators = self.validators_at(certificate.height)
+        if len(certificate.signatures) < quorum.size(len(validators)):
             return False
         previous = -1
         for index, signature in certificate.signatures:
-            if not previous < index < len(self.validators):
+            if not previous < index < len(validators):
                 return False
             previous = index
             if not self._holds(
-                self.validators[index],
+                validators[index],
                 certificate.height,
                 certificate.round,
                 phase,

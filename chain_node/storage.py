@@ -20,7 +20,7 @@ import apsw
 from chain_node import pruning, storage_schema
 from chain_node.block import BLOCK_SIZE_MAX, Block, Certificate, Header, Phase, Vote
 from chain_node.errors import CertificateError, DoubleVote, StorageDamaged, WireError
-from chain_node.evidence import Link
+from chain_node.evidence import Link, StateEvidence
 from chain_node.fields import INT_MAX, read
 from chain_node.genesis import Genesis
 from chain_node.kept import Kept
@@ -28,8 +28,10 @@ from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.pruning import BODY_SIZE_MAX, PLAIN, Retention
 from chain_node.state import Overlay
 from chain_node.storage_file import checkpoint_every, create_private, decoding, storage_errors
+from chain_node.storage_handovers import HandoverTable
 from chain_node.storage_nodes import Nodes
 from chain_node.transaction import Receipt, Transaction
+from chain_node.validator_set import ENTRY_KEY, ValidatorSet
 from puf import cbor
 from puf.merkle_map import MerkleMap
 
@@ -68,6 +70,8 @@ class Storage:
         self.path = path
         self.nodes = Nodes(connection)
         """The table of the state's nodes; around it, `errors`."""
+        self.handovers = HandoverTable(connection, path, genesis)
+        """The table of handovers; around it, `errors`."""
         self.retention = retention
         self.genesis = genesis
         self.head = Head(0, genesis.chain_id, genesis.time_ms, b"")
@@ -125,7 +129,7 @@ class Storage:
 
         Raises StorageFull when there is no room; the former head then stands, and it may be tried again.
         """
-        header = block.header
+        header, handovers = block.header, []
         if self._is_joining:
             # A snapshot was begun and given up: its nodes would be taken for the state's.
             self.sweep()
@@ -135,7 +139,12 @@ class Storage:
             self.nodes.write(execution, header.height)
             database.execute("DELETE FROM vote WHERE height < ?", (header.height,))
             size = database.execute("SELECT size FROM body WHERE height = ?", (header.height,)).get
+            if execution.successors:
+                proof = MerkleMap(Overlay(self.nodes.read), header.state_root).prove(ENTRY_KEY)
+                handovers = [StateEvidence(Link(header, certificate), proof)]
+                self.handovers.insert(handovers)
             pruning.prune(database, self.retention, header.height, size)
+        self.handovers.note(handovers)
         self.nodes.remember(execution)
         self.head = head_of(header)
         self._recent[header.height] = block
@@ -200,6 +209,16 @@ class Storage:
                 break
             found.append(pair)
         return found
+
+    def validators_at(self, height: int) -> ValidatorSet:
+        """Who certifies the block of this height, at most NOTICE_BLOCKS after the head."""
+        return self.handovers.sets.at(height)
+
+    def put_handovers(self, handovers: Sequence[StateEvidence]) -> None:
+        """Keep evidence of changes of validators, checked and in their order, for whoever joins late."""
+        with self.transaction():
+            self.handovers.insert(handovers)
+        self.handovers.note(handovers)
 
     def find_transaction(self, tx_hash: bytes) -> tuple[int, int] | None:
         """(height, position in the block) of a final transaction, as long as its body is kept."""
@@ -387,7 +406,7 @@ class Storage:
         """A vote as its row has it.  Raises WireError, CertificateError."""
         shown = Certificate.decode(certificate) if certificate else None
         if shown:
-            shown.verify(self.genesis.chain_id, self.genesis.validators, Phase.PREPARE)
+            shown.verify(self.genesis.chain_id, self.validators_at(shown.height).keys, Phase.PREPARE)
         return Kept(
             vote=Vote.decode(vote),
             block=Block.decode(block) if block else None,
@@ -397,6 +416,7 @@ class Storage:
 
     def _resume(self, is_tolerant: bool) -> None:
         storage_schema.check_chain(self.connection, self.path, self.genesis)
+        self.handovers.load(is_tolerant=is_tolerant)
         self.head, _ = genesis_execution(self.genesis)
         below = INT_MAX
         while row := self._top_below(below):
@@ -421,7 +441,7 @@ class Storage:
 
     def _head_in(self, header_data: bytes, certificate_data: bytes, block_hash: bytes) -> Head:
         header, certificate = Header.decode(header_data), Certificate.decode(certificate_data)
-        certificate.verify(self.genesis.chain_id, self.genesis.validators)
+        certificate.verify(self.genesis.chain_id, self.validators_at(header.height).keys)
         if not block_hash == header.block_hash == certificate.block_hash:
             raise StorageDamaged(self.path, f"block {header.height} and its certificate do not fit")
         return head_of(header)

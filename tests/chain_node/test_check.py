@@ -79,7 +79,14 @@ def test_a_sound_file_is_looked_at_whole_and_nothing_is_wrong(path: Path) -> Non
         nodes = storage.connection.execute("SELECT count(*) FROM node").get
     assert report.is_sound
     assert (report.damages, report.notes) == ([], [])
-    assert report.counts == {"block": HEIGHT, "body": HEIGHT, "tx": BOTH * HEIGHT, "node": nodes, "vote": 1}
+    assert report.counts == {
+        "block": HEIGHT,
+        "body": HEIGHT,
+        "tx": BOTH * HEIGHT,
+        "node": nodes,
+        "vote": 1,
+        "handover": 0,
+    }
     assert seen[-1] == ("vote", 1, 1)
     assert ("block", HEIGHT, HEIGHT) in seen
 
