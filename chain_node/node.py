@@ -22,12 +22,13 @@ from chain_node.ledger import Head
 from chain_node.mempool import Pool
 from chain_node.messages import Ballot, Links, Message, StateNodes, WantLinks, WantNodes
 from chain_node.replica import Replica, Sends
-from chain_node.snapshot import SnapshotClient, answer
+from chain_node.snapshot import WEIGH_GAP, SnapshotClient, answer
 from chain_node.storage import Storage
 from puf.ed25519 import SigningKey
 
 JOIN_GAP = 1_000
-"""Blocks behind from which on a node takes a late state as it is: it executes no more blocks than that."""
+"""Blocks behind from which on a node takes a late state as it is: it executes no more blocks than that, and
+no more transactions than snapshot.WEIGH_TX or so."""
 JOIN_AGAIN_MS = 60_000
 """How long a node that was told of a far height in vain waits before it asks again."""
 TURN_MS = 20
@@ -264,7 +265,7 @@ class Node:
         return min((time for time in times if time is not None), default=None)
 
     def _consider_joining(self, sender: bytes, height: int, now_ms: int) -> None:
-        if self._join_gap is None or height <= self.head.height + self._join_gap:
+        if self._join_gap is None or height <= self.head.height + min(self._join_gap, WEIGH_GAP):
             return
         # Until somebody shows a certificate this is a claim: the node goes on, and asks once in a while.
         if self._joining is None and now_ms >= self._join_again_ms:

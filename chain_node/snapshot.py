@@ -42,6 +42,10 @@ TIMEOUT_MS = 10_000
 """How long a peer may take for an answer."""
 PEERS_MAX = 64
 """Peers that are asked for their newest header."""
+WEIGH_GAP = 32
+"""Blocks behind from which on it is worth while to ask how many transactions are in them."""
+WEIGH_TX = 10_000
+"""Transactions that are sooner executed than looked past: some seconds of a gateway's time."""
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +222,9 @@ class StateFetch:
 class SnapshotClient:
     """Brings a store to a late block by its state.  Afterwards normal catch-up goes on from there.
 
-    gap_min: blocks that it must be behind for this to be worth while; else it is done at once.
+    gap_min: blocks that it must be behind for this to be worth while in any case.  From WEIGH_GAP on it asks
+    for the headers in between, which say how many transactions there are: more than WEIGH_TX are worth it, too.
+    Else it is done at once.
     """
 
     def __init__(self, store: Store, genesis: Genesis, gap_min: int = 1) -> None:
@@ -242,6 +248,10 @@ class SnapshotClient:
         """Peers that have no more of the target's state, or do not answer."""
         self._asked: tuple[bytes, bytes] | None = None
         """(peer, first hash) of the question that is open."""
+        self._weighing: tuple[bytes, int] | None = None
+        """(peer, first height) of the headers that are asked for, to count their transactions."""
+        self._tx_count = 0
+        """Transactions that are known to lie between."""
         self._begun = False
         self._turn = 0
 
@@ -272,6 +282,8 @@ class SnapshotClient:
             return []
         if isinstance(message, Links) and message.first == 0:
             return self._hear_of_head(peer, message, now_ms)
+        if isinstance(message, Links) and self._weighing == (peer, message.first):
+            return self._weigh(peer, message, now_ms)
         if isinstance(message, StateNodes) and self._fetch and self._asked == (peer, message.first):
             self._asked = None
             if not message.nodes:
@@ -288,6 +300,10 @@ class SnapshotClient:
     def tick(self, now_ms: int) -> Sends:
         """The clock shows this."""
         if self.is_done or self.deadline_ms is None or now_ms < self.deadline_ms:
+            return []
+        if self._weighing:
+            # Blocks have been coming meanwhile, and they come without an answer.
+            self._finish(None)
             return []
         if self._target is None:
             return self._choose(now_ms)
@@ -317,14 +333,42 @@ class SnapshotClient:
             self.deadline_ms = now_ms + TIMEOUT_MS if self._peers else None
             return [(peer, WantLinks(0, 1)) for peer in self._peers]
         best = max(links, key=lambda link: link.header.height)
-        if best.header.height < self._store.head.height + self._gap_min:
+        behind = best.header.height - self._store.head.height
+        self._target = best
+        if behind >= self._gap_min:
+            return self._begin(now_ms)
+        if behind < WEIGH_GAP:
             self._finish(None)
             return []
+        self._tx_count = 0
+        peer = next(peer for peer, link in self._peers.items() if link is best)
+        return self._ask_weight(peer, self._store.head.height + 1, now_ms)
+
+    def _begin(self, now_ms: int) -> Sends:
+        assert self._target, "there is a block to begin with"  # noqa: S101 - see the callers
         self._begun = True
-        self._target = best
+        self._weighing = None
         self._without = set()
-        self._fetch = StateFetch(best.header.state_root, self._store)
+        self._fetch = StateFetch(self._target.header.state_root, self._store)
         return self._ask(now_ms)
+
+    def _ask_weight(self, peer: bytes, first: int, now_ms: int) -> Sends:
+        self._weighing = (peer, first)
+        self.deadline_ms = now_ms + TIMEOUT_MS
+        return [(peer, WantLinks(first, LINKS_COUNT_MAX))]
+
+    def _weigh(self, peer: bytes, message: Links, now_ms: int) -> Sends:
+        """Count what headers say.  One that lies costs us the longer way; both ways lead to what is certified."""
+        assert self._target, "there is a block up to which is counted"  # noqa: S101 - see _choose
+        self._tx_count += sum(link.header.tx_count for link in message.links)
+        # Who has no headers has no blocks either.
+        if self._tx_count > WEIGH_TX or not message.links:
+            return self._begin(now_ms)
+        first = message.first + len(message.links)
+        if first > self._target.header.height:
+            self._finish(None)
+            return []
+        return self._ask_weight(peer, first, now_ms)
 
     def _ask(self, now_ms: int) -> Sends:
         assert self._fetch, "something is being fetched"  # noqa: S101 - only a bug asks
@@ -356,4 +400,4 @@ class SnapshotClient:
 
     def _finish(self, link: Link | None) -> None:
         self.is_done, self.installed, self.deadline_ms = True, link, None
-        self._fetch = None
+        self._fetch = self._weighing = None

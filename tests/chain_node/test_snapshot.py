@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chain_node import messages
+from chain_node import messages, snapshot
 from chain_node.block import Phase, Vote
 from chain_node.errors import StorageDamaged
 from chain_node.evidence import Link
@@ -460,3 +460,62 @@ def test_golden_bytes_of_the_messages(source: Storage) -> None:
         assert messages.encode(message).hex() == golden
         assert messages.decode(bytes.fromhex(golden)) == message
     assert State(source.entries(source.head.state_root)).account(ALICE.public).nonce == ACCOUNTS + 5
+
+
+@pytest.fixture
+def small_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "WEIGH_GAP", 4)
+    monkeypatch.setattr(snapshot, "WEIGH_TX", 20)
+    monkeypatch.setattr(snapshot, "LINKS_COUNT_MAX", 3)
+
+
+@pytest.mark.usefixtures("small_weights")
+@pytest.mark.parametrize(
+    ("behind", "payments", "weighed", "is_taken"),
+    [
+        (3, 30, [], False),
+        (8, 2, [3, 6, 9], False),
+        (8, 3, [3, 6, 9], True),
+        (8, 30, [3], True),
+    ],
+    ids=["hardly behind", "few transactions", "just too many", "many"],
+)
+def test_transactions_that_were_missed_decide_whether_a_state_is_sooner_there(
+    tmp_path: Path, behind: int, payments: int, weighed: list[int], *, is_taken: bool
+) -> None:
+    with (
+        closing(Storage.open(tmp_path / "source.sqlite", rich_genesis(FIRST_ACCOUNTS))) as source,
+        closing(Storage.open(tmp_path / "joiner.sqlite", rich_genesis(FIRST_ACCOUNTS))) as joiner,
+    ):
+        extend(source, 2)
+        extend(joiner, 2)
+        assert joiner.head == source.head
+        extend(source, behind, payments)
+        client = SnapshotClient(joiner, source.genesis, gap_min=1_000)
+        asked = join(client, {A: honest(source)})
+        headers = [message for _, message in asked if isinstance(message, WantLinks)]
+        assert headers == [WantLinks(0, 1)] + [WantLinks(first, 3) for first in weighed]
+        assert client.is_done
+        assert (client.installed is not None, joiner.head == source.head) == (is_taken, is_taken)
+        assert any(isinstance(message, WantNodes) for _, message in asked) == is_taken
+
+
+@pytest.mark.usefixtures("small_weights")
+def test_who_has_no_headers_to_weigh_has_a_state_and_who_is_silent_holds_nobody_up(
+    source: Storage, joiner: Storage
+) -> None:
+    def without_headers(message: Message) -> Message | None:
+        if isinstance(message, WantLinks) and message.first:
+            return Links(message.first, ())
+        return honest(source)(message)
+
+    def silent(message: Message) -> Message | None:
+        return None if isinstance(message, WantLinks) and message.first else honest(source)(message)
+
+    client = SnapshotClient(joiner, source.genesis, gap_min=1_000)
+    join(client, {A: silent})
+    assert (client.is_done, client.installed, client.deadline_ms) == (True, None, None)
+    client = SnapshotClient(joiner, source.genesis, gap_min=1_000)
+    join(client, {A: without_headers})
+    assert client.installed == source.link(6)
+    is_whole(joiner, source)
