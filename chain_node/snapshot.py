@@ -223,8 +223,8 @@ class SnapshotClient:
     """Brings a store to a late block by its state.  Afterwards normal catch-up goes on from there.
 
     gap_min: blocks that it must be behind for this to be worth while in any case.  From WEIGH_GAP on it asks
-    for the headers in between, which say how many transactions there are: more than WEIGH_TX are worth it, too.
-    Else it is done at once.
+    for the headers in between, which say how many transactions there are: more than WEIGH_TX are worth it,
+    too.  Else it is done at once.
     """
 
     def __init__(self, store: Store, genesis: Genesis, gap_min: int = 1) -> None:
@@ -358,7 +358,7 @@ class SnapshotClient:
         return [(peer, WantLinks(first, LINKS_COUNT_MAX))]
 
     def _weigh(self, peer: bytes, message: Links, now_ms: int) -> Sends:
-        """Count what headers say.  One that lies costs us the longer way; both ways lead to what is certified."""
+        """Count what headers say.  A lie costs us the longer way; both ways lead to what is certified."""
         assert self._target, "there is a block up to which is counted"  # noqa: S101 - see _choose
         self._tx_count += sum(link.header.tx_count for link in message.links)
         # Who has no headers has no blocks either.
