@@ -10,7 +10,7 @@ from types import TracebackType
 from chain_node import rpc_blocks
 from chain_node.dev import Treasury
 from chain_node.explorer import Explorer
-from chain_node.node import Node
+from chain_node.node import Node, steady_clock_ms
 from chain_node.node_folder import OpenFolder, Settings, open_folder
 from chain_node.peer_network import Peering, PeerNetwork
 from chain_node.rpc import Dispatcher
@@ -32,7 +32,15 @@ class FullNode:
         treasury = Treasury(self.node, folder.treasury) if folder.treasury else None
         more = {**methods(self.node, self.network), **rpc_blocks.methods(self.node)}
         dispatcher = Dispatcher(self.node, treasury, more)
-        self._server = RpcServer(dispatcher, settings.rpc.host, settings.rpc.port, Explorer().routes())
+        door, clock = self.network.door, steady_clock_ms
+        self._server = RpcServer(
+            dispatcher,
+            settings.rpc.host,
+            settings.rpc.port,
+            Explorer().routes(),
+            busy_ms=lambda is_local: door.busy_ms(clock(), is_local=is_local),
+            blamed=lambda: door.refused(clock()),
+        )
         self._tasks = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
 

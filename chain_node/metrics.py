@@ -113,6 +113,13 @@ class Metrics:
         if "peer_count" in status:
             yield from _family("peers", "gauge", "Peers connected with.", _whole(status, "peer_count"))
             yield from _family("behind_blocks", "gauge", "Blocks a peer has more.", _whole(status, "behind"))
+        if "shut" in status:
+            yield from _family(
+                "is_shut", "gauge", "Whether only the committee is let in.", int(bool(status["shut"]))
+            )
+            yield from _family("shut_total", "counter", "Times it was so.", _whole(status, "shut_count"))
+            help_ = "Connections of peers refused before any handshake."
+            yield from _family("turned_away_total", "counter", help_, _whole(status, "turned_away_count"))
         votes = [({"fate": each.name.lower()}, node.vote_fates[each]) for each in Fate]
         yield from _families("votes_total", "counter", "Votes received, by what became of them.", votes)
         help_ = "Impeachments on the chain, by whom they were against."

@@ -31,6 +31,17 @@ LOCAL = Rate(per_second=20_000, burst=50_000)
 """Of this machine: enough for a load of thousands of transactions a second."""
 
 
+REFUSED_REMOTE = Rate(per_second=20, burst=200)
+REFUSED_LOCAL = Rate(per_second=100, burst=1_000)
+"""Requests of one address that are refused for what they are, or that come though it was told to wait; then
+it is read no faster.  A refused transaction costs a verification, and any request more than its answer."""
+CONNECTS_REMOTE = Rate(per_second=20, burst=100)
+CONNECTS_LOCAL = Rate(per_second=100, burst=1_000)
+"""Connections of one address."""
+DEBT_MS = 20_000
+"""The longest that anybody is made to wait for what it owes."""
+
+
 @dataclass(slots=True)
 class _Bucket:
     micro_tokens: int
@@ -47,6 +58,21 @@ class RateLimit:
 
     def take(self, address: str, tokens: int) -> int:
         """Milliseconds to wait; 0: the tokens are taken.  More than a bucket holds counts as a full one."""
+        bucket, rate = self._bucket(address)
+        lacking = min(tokens, rate.burst) * 1_000_000 - bucket.micro_tokens
+        if lacking > 0:
+            return -(-lacking // (rate.per_second * 1_000))
+        bucket.micro_tokens = -lacking
+        return 0
+
+    def owe(self, address: str, tokens: int) -> int:
+        """Take tokens whether they are there or not; milliseconds until they would be, DEBT_MS at most."""
+        bucket, rate = self._bucket(address)
+        most = DEBT_MS * rate.per_second * 1_000
+        bucket.micro_tokens = max(bucket.micro_tokens - tokens * 1_000_000, -most)
+        return max(-(bucket.micro_tokens // (rate.per_second * 1_000)), 0)
+
+    def _bucket(self, address: str) -> tuple[_Bucket, Rate]:
         owner, is_local = owner_of(address)
         rate = self._local if is_local else self._remote
         now_ms = self._now_ms()
@@ -57,11 +83,7 @@ class RateLimit:
         gained = (now_ms - bucket.at_ms) * rate.per_second * 1_000
         bucket.micro_tokens = min(bucket.micro_tokens + gained, rate.burst * 1_000_000)
         bucket.at_ms = now_ms
-        lacking = min(tokens, rate.burst) * 1_000_000 - bucket.micro_tokens
-        if lacking > 0:
-            return -(-lacking // (rate.per_second * 1_000))
-        bucket.micro_tokens = -lacking
-        return 0
+        return bucket, rate
 
 
 def owner_of(address: str) -> tuple[str, bool]:

@@ -41,6 +41,7 @@ from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE
 from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.node import Node
 from chain_node.reason import Reason
+from chain_node.rpc_call import Caller, Params, RpcError
 from chain_node.rpc_document import document
 from chain_node.rpc_format import (
     BATCH_MAX,
@@ -48,40 +49,18 @@ from chain_node.rpc_format import (
     HEADERS_MAX,
     ID_SIZE_MAX,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     NOT_READY,
     PARSE_ERROR,
-    RATE_LIMITED,
     REFUSED,
     STATE_KEY_SIZE_MAX,
-    TEXT_SIZE_MAX,
-    from_hex,
 )
 from chain_node.rpc_state import account_json, conduct_json, escrow_json, find_did, mandate_json
 from chain_node.state import State
 from chain_node.storage import StoredBlock
 from chain_node.transaction import SUPPLY_UCPC, TX_SIZE_LIMIT
 from puf import merkle_tree
-from puf.did import parse_did_cpc
-from puf.errors import DecodeError
-
-
-class RpcError(Exception):
-    """What a request is answered with when it cannot be answered."""
-
-    def __init__(self, code: int, message: str, reason: str, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
-        self.code, self.reason, self.retry_after_ms = code, reason, retry_after_ms
-
-    def to_json(self) -> dict[str, object]:
-        """The error object."""
-        data: dict[str, object] = {"reason": self.reason}
-        if self.retry_after_ms is not None:
-            data["retry_after_ms"] = self.retry_after_ms
-        return {"code": self.code, "message": str(self), "data": data}
-
 
 BODY_BYTES_PER_TOKEN = 1 << 14
 COSTS = {
@@ -94,29 +73,10 @@ COSTS = {
     "rpc.discover": 10,
 }
 """Tokens of a call that costs the node more than most do."""
-
-
-class Caller:
-    """Who asks: what it may ask beside everybody's methods, and how much.
-
-    take: takes tokens, or says how many milliseconds to wait for them.
-    """
-
-    def __init__(
-        self,
-        take: Callable[[int], int] = lambda tokens: 0,
-        methods: "Mapping[str, Callable[[Params], dict[str, object]]] | None" = None,
-    ) -> None:
-        self.methods = methods or {}
-        self.retry_after_ms: int | None = None
-        """How long to wait, once something was refused for lack of tokens."""
-        self._take = take
-
-    def pay(self, tokens: int) -> None:
-        """Raises RpcError with RATE_LIMITED."""
-        if wait_ms := self._take(tokens):
-            self.retry_after_ms = wait_ms
-            raise RpcError(RATE_LIMITED, f"too many requests; wait {wait_ms} ms", "rate_limited", wait_ms)
+SPENDING = ("tx_submit", "dev_fund")
+"""Methods that bring a transaction."""
+BLAMELESS = ("busy", "no_block_yet", "storage")
+"""Reasons of a refusal that are the node's own; all others are the caller's."""
 
 
 class Faucet(Protocol):
@@ -124,64 +84,6 @@ class Faucet(Protocol):
 
     def fund(self, account: bytes, amount_ucpc: int) -> bytes:
         """Submit a transfer to `account`; its transaction's hash.  Raises Refused."""
-
-
-class Params:
-    """The named parameters of one call: each read takes one out, and `done` wants nothing left."""
-
-    def __init__(self, value: object) -> None:
-        if not isinstance(value, dict):
-            raise RpcError(INVALID_PARAMS, "params must be an object with names", "params")
-        self._left = dict(value)
-
-    def blob(self, name: str, size_max: int, size: int | None = None) -> bytes:
-        """Bytes in hex: exactly `size`, or at most `size_max`."""
-        data = from_hex(self._take(name), size_max, size)
-        if data is None:
-            length = f"at most {size_max}" if size is None else str(size)
-            raise RpcError(INVALID_PARAMS, f"{name} must be lower-case hex of {length} bytes", "params")
-        return data
-
-    def integer(self, name: str, low: int, high: int) -> int:
-        """An int from `low` to `high`."""
-        value = self._take(name)
-        if type(value) is not int or not low <= value <= high:
-            raise RpcError(INVALID_PARAMS, f"{name} must be a whole number from {low} to {high}", "params")
-        return value
-
-    def text(self, name: str, options: tuple[str, ...] = ()) -> str:
-        """A text of at most TEXT_SIZE_MAX characters, one of `options` if there are any."""
-        value = self._take(name)
-        if not isinstance(value, str) or len(value) > TEXT_SIZE_MAX:
-            raise RpcError(INVALID_PARAMS, f"{name} must be a text", "params")
-        if options and value not in options:
-            raise RpcError(INVALID_PARAMS, f"{name} must be one of {', '.join(options)}", "params")
-        return value
-
-    def did_cpc(self, name: str) -> bytes:
-        """The 32 bytes that a did:cpc names."""
-        value = self._take(name)
-        if not isinstance(value, str) or len(value) > TEXT_SIZE_MAX:
-            raise RpcError(INVALID_PARAMS, f"{name} must be a text such as did:cpc:z...", "params")
-        try:
-            return parse_did_cpc(value)
-        except DecodeError as error:
-            raise RpcError(INVALID_PARAMS, f"{name} must be a did:cpc: {error}", "params") from None
-
-    def has(self, name: str) -> bool:
-        """Whether an optional parameter is there."""
-        return name in self._left
-
-    def done(self) -> None:
-        """Every parameter has been read."""
-        if self._left:
-            names = ", ".join(sorted(name[:40] for name in self._left)[:4])
-            raise RpcError(INVALID_PARAMS, f"unknown params: {names}", "params")
-
-    def _take(self, name: str) -> object:
-        if name not in self._left:
-            raise RpcError(INVALID_PARAMS, f"{name} is missing", "params")
-        return self._left.pop(name)
 
 
 class Dispatcher:
@@ -243,6 +145,7 @@ class Dispatcher:
             caller.pay(1 + len(body) // BODY_BYTES_PER_TOKEN)
             request = _parse(body)
         except RpcError as error:
+            caller.blame()
             self.watch("", error.reason, 0)
             return encode(answer(None, error))
         if not isinstance(request, list):
@@ -256,6 +159,7 @@ class Dispatcher:
 
     def _call(self, request: object, caller: Caller) -> dict[str, object] | None:
         if not isinstance(request, dict):
+            caller.blame()
             return answer(None, RpcError(INVALID_REQUEST, "a request must be an object", "request"))
         ident = request.get("id")
         if not _is_id(ident):
@@ -266,6 +170,8 @@ class Dispatcher:
             outcome: dict[str, object] | RpcError = self._result(request, caller)
         except RpcError as error:
             outcome = error
+            if error.reason not in BLAMELESS:
+                caller.blame()
         took_us = (time.perf_counter_ns() - begun_ns) // 1000
         name = request.get("method")
         # Names that are no method's are the caller's: they must not fill anybody's memory.
@@ -292,6 +198,8 @@ class Dispatcher:
             names = ", ".join(sorted({*self._methods, *caller.methods}))
             raise RpcError(METHOD_NOT_FOUND, f"no such method; there are {names}", "method")
         caller.pay(COSTS.get(name, 1))
+        if name in SPENDING:
+            caller.check_open()
         try:
             return method(Params(request.get("params", {})))
         except Refused as error:

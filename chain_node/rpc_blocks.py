@@ -25,7 +25,7 @@ from chain_node.evidence import Link
 from chain_node.fields import HASH_SIZE, INT_MAX
 from chain_node.impeachment import Why
 from chain_node.node import Node
-from chain_node.rpc import Params
+from chain_node.rpc_call import Params
 from chain_node.rpc_format import PAGE_BLOCKS_MAX as BLOCKS_MAX
 from chain_node.schedule import TakeTurns
 from chain_node.state import State

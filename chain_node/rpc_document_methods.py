@@ -170,6 +170,9 @@ STATUS = shape(
         "peer_count": COUNT,
         "member_count": whole(what="peers that are validators or proposers"),
         "rules_version": COUNT,
+        "shut": text("why nobody but the committee is let in at present; empty when all are"),
+        "shut_count": whole(what="times that it was so, since the start"),
+        "turned_away_count": whole(what="connections of peers refused before any handshake, since the start"),
     }
 )
 A_STATUS = {
@@ -186,6 +189,9 @@ A_STATUS = {
     "peer_count": 3,
     "member_count": 3,
     "rules_version": 1,
+    "shut": "",
+    "shut_count": 0,
+    "turned_away_count": 0,
 }
 CHAIN_INFO = shape(
     _CHAIN

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from chain_node.block import NO_PROPOSER
 from chain_node.evidence import Link
 from chain_node.node import Node
-from chain_node.rpc import Dispatcher, Params, RpcError
+from chain_node.rpc import Dispatcher
+from chain_node.rpc_call import Params, RpcError
 from chain_node.rpc_document_socket import TOPICS
 from chain_node.rpc_format import INVALID_PARAMS
 from chain_node.rpc_history import concerns

@@ -1,7 +1,10 @@
-"""Who may connect to the RPC port, before a byte is read: so many at once, and so many of one address.
+"""The RPC port before aiohttp: who may connect, who is read more slowly, and who is dropped for not reading.
 
-Runs on CPython with aiohttp, which has no such bound of its own.  A connection is held by a `Gate` until its
-first byte, and closed when that takes longer than FIRST_BYTE_MS; then aiohttp has it.
+Runs on CPython with aiohttp, which has no such bounds of its own.  Connections of an address are counted and
+come no faster than a rate, before anything is made for them (listener.py).  A `Gate` stays between socket and
+aiohttp as long as a connection lives: it closes one that says nothing for FIRST_BYTE_MS, or that takes
+nothing of its answer for STUCK_MS, and stops reading all connections of an address for as long as that is
+told to wait: then whatever comes stays in the kernel, and costs nothing.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from chain_node.rate_limit import owner_of
+from chain_node.rate_limit import RateLimit, owner_of
 
 CONNECTIONS_MAX = 512
 """A process may have 1,024 files open on most machines, peers and the database among them."""
@@ -19,84 +22,165 @@ REMOTE_MAX = 32
 LOCAL_MAX = 256
 """Of this machine."""
 FIRST_BYTE_MS = 10_000
+STUCK_MS = 30_000
 
 
 class Doorman:
     """Counts connections.  refused: is told of each that was turned away."""
 
-    def __init__(self, server: Callable[[], web.Server], refused: Callable[[], None]) -> None:
+    def __init__(
+        self, server: Callable[[], web.Server], connects: RateLimit, refused: Callable[[], None]
+    ) -> None:
         self._server = server
+        self._connects = connects
         self._refused = refused
-        self._waiting: dict[Gate, str] = {}
+        self._gates: dict[Gate, str] = {}
+        """Each, and whose it is."""
+        self._counts: Counter[str] = Counter()
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        """Owners whose connections are not read at present."""
+
+    def welcomes(self, address: str) -> bool:
+        """Whether a new connection of this address is worth anything."""
+        owner, is_local = owner_of(address)
+        is_full = len(self._gates) >= CONNECTIONS_MAX
+        is_full |= self._counts[owner] >= (LOCAL_MAX if is_local else REMOTE_MAX)
+        # Who has no room does not pay for having asked.
+        if is_full or self._connects.take(address, 1):
+            self._refused()
+            return False
+        return True
 
     def gate(self) -> "Gate":
         """The protocol of a new connection."""
         return Gate(self)
 
-    def admits(self, gate: "Gate", address: str) -> bool:
-        """Whether one more of this address is let in; it then waits."""
-        owner, is_local = owner_of(address)
-        counts = Counter(self._waiting.values())
-        for handler in self._server().connections:
-            if handler.transport is not None:
-                counts[owner_of(address_of(handler.transport))[0]] += 1
-        if counts.total() >= CONNECTIONS_MAX or counts[owner] >= (LOCAL_MAX if is_local else REMOTE_MAX):
-            self._refused()
-            return False
-        self._waiting[gate] = owner
-        return True
+    def enter(self, gate: "Gate", address: str) -> bool:
+        """A connection has begun; whether it is read at once."""
+        owner = owner_of(address)[0]
+        self._gates[gate] = owner
+        self._counts[owner] += 1
+        return owner not in self._resting
 
-    def pass_on(self, gate: "Gate", transport: asyncio.Transport, data: bytes) -> None:
-        """The first bytes are here: from now on the connection is aiohttp's."""
-        del self._waiting[gate]
-        handler = self._server()()
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(data)
+    def leave(self, gate: "Gate") -> None:
+        """A connection has ended."""
+        if owner := self._gates.pop(gate, None):
+            self._counts[owner] -= 1
+            if not self._counts[owner]:
+                del self._counts[owner]
 
-    def forget(self, gate: "Gate") -> None:
-        """The connection has ended before its first byte."""
-        self._waiting.pop(gate, None)
+    def handler(self) -> asyncio.Protocol:
+        """The protocol of aiohttp for one connection."""
+        return self._server()()
+
+    def rest(self, address: str, wait_ms: int) -> None:
+        """Read no connection of this address's owner for so long."""
+        owner = owner_of(address)[0]
+        if timer := self._resting.pop(owner, None):
+            timer.cancel()
+        else:
+            for gate in self._of(owner):
+                gate.pause()
+        loop = asyncio.get_running_loop()
+        self._resting[owner] = loop.call_later(wait_ms / 1000, self._go_on, owner)
 
     def close(self) -> None:
-        """Close those that wait."""
-        for gate in tuple(self._waiting):
-            gate.close()
+        """Close those that have said nothing yet; the others are aiohttp's to close."""
+        for timer in self._resting.values():
+            timer.cancel()
+        for gate in tuple(self._gates):
+            if gate.is_waiting:
+                gate.close()
+            else:
+                gate.go_on()
+
+    def _go_on(self, owner: str) -> None:
+        del self._resting[owner]
+        for gate in self._of(owner):
+            gate.go_on()
+
+    def _of(self, owner: str) -> list["Gate"]:
+        return [gate for gate, whose in self._gates.items() if whose == owner]
 
 
 class Gate(asyncio.Protocol):
-    """A connection that has sent nothing yet."""
+    """One connection, between its socket and aiohttp."""
 
     def __init__(self, doorman: Doorman) -> None:
         self._doorman = doorman
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._handler: asyncio.Protocol | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not said anything yet."""
+        return self._handler is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, or close it at once."""
+        """Wait for the first byte."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server makes no others
-        if not self._doorman.admits(self, address_of(transport)):
-            transport.abort()
-            return
         self._transport = transport
-        self._timer = asyncio.get_running_loop().call_later(FIRST_BYTE_MS / 1000, self.close)
+        self._start_timer(FIRST_BYTE_MS)
+        if not self._doorman.enter(self, address_of(transport)):
+            self.pause()
 
     def data_received(self, data: bytes) -> None:
         """Hand it to aiohttp."""
-        if self._transport and self._timer:
-            self._timer.cancel()
-            self._doorman.pass_on(self, self._transport, data)
+        if self._handler is None:
+            if self._transport is None:
+                return
+            self._stop_timer()
+            self._handler = self._doorman.handler()
+            self._handler.connection_made(self._transport)
+        self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """The peer has said its last."""
+        return self._handler.eof_received() if self._handler else None
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than it is answered; it has STUCK_MS to go on."""
+        self._start_timer(STUCK_MS)
+        if self._handler:
+            self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._stop_timer()
+        if self._handler:
+            self._handler.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is over."""
-        if self._timer:
-            self._timer.cancel()
-        self._doorman.forget(self)
+        self._stop_timer()
+        self._doorman.leave(self)
+        if self._handler:
+            self._handler.connection_lost(error)
+
+    def pause(self) -> None:
+        """Read nothing for a while."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again.  aiohttp may have stopped as well; then it stops again at the next bytes."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def close(self) -> None:
-        """Nothing came in time, or the server stops."""
+        """Nothing came or went in time, or the server stops."""
         if self._transport:
             self._transport.abort()
+
+    def _start_timer(self, wait_ms: int) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(wait_ms / 1000, self.close)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
 
 def address_of(transport: asyncio.BaseTransport) -> str:

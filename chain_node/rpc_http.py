@@ -14,7 +14,8 @@ must come from a page of ours or from no page at all; and on loopback the name a
 lest somebody's DNS points a name of theirs here.
 
 Everybody is bounded: connections (rpc_gate.py), tokens by address (rate_limit.py; too few: status 429 with
-Retry-After), requests that are being read, their bytes, and how long that may take.
+Retry-After), requests that are being read, their bytes, and how long that may take.  An address that has too
+many requests refused, or does not wait as it is told, is read no faster than those may cost.
 """
 
 import asyncio
@@ -28,10 +29,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import WSCloseCode, web
 
 from chain_node.errors import PortInUse, StorageError
+from chain_node.listener import Listener
 from chain_node.metrics import CONTENT_TYPE, Metrics
 from chain_node.node import steady_clock_ms, wall_clock_ms
-from chain_node.rate_limit import RateLimit, owner_of
-from chain_node.rpc import Caller, Dispatcher, RpcError, answer, encode
+from chain_node.rate_limit import (
+    CONNECTS_LOCAL,
+    CONNECTS_REMOTE,
+    REFUSED_LOCAL,
+    REFUSED_REMOTE,
+    RateLimit,
+    owner_of,
+)
+from chain_node.rpc import Dispatcher, answer, encode
+from chain_node.rpc_call import Caller, RpcError
 from chain_node.rpc_document import document
 from chain_node.rpc_events import Hub
 from chain_node.rpc_format import BODY_SIZE_MAX, RATE_LIMITED
@@ -51,6 +61,8 @@ STOP_MS = 3_000
 
 log = logging.getLogger(__name__)
 
+Busy = Callable[[bool], int]
+"""How many milliseconds transactions are not taken; True: of this machine's own programs."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -58,7 +70,9 @@ class RpcServer:
     """Serves one dispatcher at http://host:port/.
 
     port: 0 takes any free one; `url` says which, once started.  pages: what GET answers, the explorer's.
-    limit: how much each address may ask.  clock_ms: Unix milliseconds, to tell how old the head is.
+    limit: how much each address may ask.  refused: how much of it may be refused.
+    clock_ms: Unix milliseconds, to tell how old the head is.
+    busy_ms: see Busy.  blamed: is told of each request that is refused for what it is.
     """
 
     def __init__(
@@ -69,20 +83,25 @@ class RpcServer:
         pages: Sequence[web.RouteDef] = (),
         *,
         limit: RateLimit | None = None,
+        refused: RateLimit | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
+        busy_ms: Busy = lambda is_local: 0,
+        blamed: Callable[[], None] = lambda: None,
     ) -> None:
         self._dispatcher = dispatcher
         self._pages = pages
         self._host = host
         self._port = port
         self._limit = limit or RateLimit(steady_clock_ms)
+        self._refused = refused or RateLimit(steady_clock_ms, REFUSED_REMOTE, REFUSED_LOCAL)
+        self._busy_ms, self._blamed = busy_ms, blamed
         self.metrics = Metrics(dispatcher.node, dispatcher, clock_ms)
         self._hub = Hub(dispatcher.node, dispatcher)
         self._sockets = Sockets(self._hub, dispatcher, self.metrics)
         self._reading: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self._doorman: Doorman | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: Listener | None = None
         self._telling: asyncio.Task[None] | None = None
 
     @property
@@ -118,10 +137,10 @@ class RpcServer:
             assert runner.server  # noqa: S101 - it is set up
             return runner.server
 
-        self._doorman = Doorman(server, self._count_limited)
-        self._listening = await asyncio.get_running_loop().create_server(
-            self._doorman.gate, sock=listener, backlog=BACKLOG
-        )
+        connects = RateLimit(steady_clock_ms, CONNECTS_REMOTE, CONNECTS_LOCAL)
+        self._doorman = Doorman(server, connects, self._count_limited)
+        self._listening = Listener(listener, self._doorman.welcomes, self._doorman.gate)
+        self._listening.start()
         self._telling = asyncio.create_task(self._hub.run())
         self._telling.add_done_callback(self._told)
 
@@ -164,6 +183,13 @@ class RpcServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await self._let_in(request, handler)
+        except web.HTTPClientError:
+            self._owe(request.remote or "", 1)
+            raise
+
+    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         here = request.transport and request.transport.get_extra_info("sockname")
         if here and owner_of(str(here[0]))[1] and not is_loopback_name(request.host):
             raise web.HTTPMisdirectedRequest(text="ask for this address by its number, or as localhost\n")
@@ -185,7 +211,20 @@ class RpcServer:
 
     def _caller(self, request: web.Request) -> Caller:
         address = request.remote or ""
-        return Caller(lambda tokens: self._limit.take(address, tokens))
+        is_local = owner_of(address)[1]
+        return Caller(
+            lambda tokens: self._limit.take(address, tokens),
+            owe=lambda count: self._owe(address, count),
+            busy_ms=lambda: self._busy_ms(is_local),
+        )
+
+    def _owe(self, address: str, count: int) -> int:
+        wait_ms = self._refused.owe(address, count)
+        if count:
+            self._blamed()
+            if wait_ms and self._doorman:
+                self._doorman.rest(address, wait_ms)
+        return wait_ms
 
     def _count_limited(self) -> None:
         self.metrics.limited_count += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from chain_node.node import Node
 from chain_node.peer_network import PeerNetwork
-from chain_node.rpc import Params
+from chain_node.rpc_call import Params
 
 
 def methods(node: Node, network: PeerNetwork) -> Mapping[str, Callable[[Params], dict[str, object]]]:
@@ -33,6 +33,9 @@ def methods(node: Node, network: PeerNetwork) -> Mapping[str, Callable[[Params],
             "peer_count": len(peers),
             "member_count": sum(peer.role != "plain" for peer in peers),
             "rules_version": network.rules.rules_version,
+            "shut": network.door.shutter.words,
+            "shut_count": network.door.shutter.shut_count,
+            "turned_away_count": network.door.admission.refused_count,
             "trouble": "; ".join(dict.fromkeys(filter(None, (node.trouble, network.trouble)))),
         }
 

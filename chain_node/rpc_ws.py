@@ -14,7 +14,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from chain_node.metrics import Metrics
 from chain_node.rate_limit import owner_of
-from chain_node.rpc import Caller, Dispatcher, Params, RpcError, encode
+from chain_node.rpc import Dispatcher, encode
+from chain_node.rpc_call import Caller, Params, RpcError
 from chain_node.rpc_events import Event, Hub, Subscription
 from chain_node.rpc_format import BODY_SIZE_MAX, INVALID_PARAMS, TOO_SLOW
 

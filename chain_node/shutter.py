@@ -2,10 +2,10 @@
 
 Runs on CPython; pure: the clock is handed in.
 
-             more than `high` of a load, on average over WINDOW_SECONDS
+             more than `high` of a load, on average over WINDOW
         OPEN ----------------------------------------------------> SHUT
              <----------------------------------------------------
-             at most `low` of every load in each of the last CALM_SECONDS seconds, and shut long enough
+             at most `low` of every load in each of the last CALM seconds, and shut long enough
 
 What strangers cost is bounded for each address and for all of them (peer_admission.py, peer.py,
 rate_limit.py), so one attacker alone hardly gets here; many together do, and what they may cost together is
@@ -19,8 +19,9 @@ so it never shuts twice within OPEN_MIN_MS + SHUT_MIN_MS.
 from dataclasses import dataclass
 from enum import Enum
 
-WINDOW_SECONDS = 5
-CALM_SECONDS = 20
+WINDOW = 5
+CALM = 20
+"""Seconds of the picture above."""
 OPEN_MIN_MS = 10_000
 SHUT_MIN_MS = 30_000
 DOUBLINGS_MAX = 5
@@ -72,7 +73,7 @@ class Shutter:
         self.changed_ms = now_ms
         """When it shut or opened; at first: when it began."""
         self._second = now_ms // 1000
-        self._counts = {load: [0] * (CALM_SECONDS + 1) for load in Load}
+        self._counts = {load: [0] * (CALM + 1) for load in Load}
         """By second, the present one first."""
         self._doublings = -1
 
@@ -111,7 +112,7 @@ class Shutter:
     def _is_flooded(self) -> bool:
         for load, counts in self._counts.items():
             # Whole seconds only: the present one has just begun.
-            rate = sum(counts[1 : 1 + WINDOW_SECONDS]) // WINDOW_SECONDS
+            rate = sum(counts[1 : 1 + WINDOW]) // WINDOW
             if rate > THRESHOLDS[load].high:
                 self.cause, self.rate = load, rate
                 return True
@@ -121,8 +122,8 @@ class Shutter:
         return all(max(counts[1:]) <= THRESHOLDS[load].low for load, counts in self._counts.items())
 
     def _move_to(self, second: int) -> None:
-        passed = min(second - self._second, CALM_SECONDS + 1)
+        passed = min(second - self._second, CALM + 1)
         if passed > 0:
             self._second = second
             for counts in self._counts.values():
-                counts[:] = [0] * passed + counts[: CALM_SECONDS + 1 - passed]
+                counts[:] = [0] * passed + counts[: CALM + 1 - passed]

@@ -233,7 +233,7 @@ async def run_run(args: Namespace) -> int:
 async def run_status(args: Namespace) -> int:
     """`cpc node status`."""
     answer = await _ask(args.where, "node_status")
-    trouble = answer.get("trouble")
+    trouble, shut = answer.get("trouble"), answer.get("shut")
     Output(args).value(
         answer,
         f"{answer.get('role')} {short(str(answer.get('public')))} of chain {answer.get('name')}  "
@@ -241,6 +241,7 @@ async def run_status(args: Namespace) -> int:
         f"height {answer.get('height')}, {answer.get('behind')} behind the highest peer\n"
         f"{answer.get('peer_count')} peers, {answer.get('member_count')} of them in the committee\n"
         f"{answer.get('pool_count')} transactions wait\n"
+        + (f"{shut}\n" if shut else "")
         + (f"trouble: {trouble}" if trouble else "no trouble"),
     )
     return EXIT_OK

@@ -24,6 +24,7 @@ export function peers() {
             ["Behind", status.behind ? `${group(status.behind)} blocks` : "nothing: it is at the head"],
             ["Rules", `version ${status.rules_version}`],
             ["Trouble", status.trouble || null],
+            ["Shut", status.shut || null],
           ),
         ),
       card("Connections", list ? connections(list.peers) : empty("This node has no peers: it is a development chain, all in one process.")),

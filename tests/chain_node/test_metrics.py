@@ -98,6 +98,8 @@ def test_the_figures_are_those_of_the_node(rig: Rig) -> None:
     before = rig.figures()
     assert before["cpc_height"] == 0
     assert "cpc_round" not in before
+    assert "cpc_is_shut" not in before
+    rig.status |= {"shut": "closed to all", "shut_count": 2, "turned_away_count": 9}
     rig.produce()
     stranger = STRANGERS[0]
     for _ in range(2):
@@ -111,6 +113,8 @@ def test_the_figures_are_those_of_the_node(rig: Rig) -> None:
     assert (figures["cpc_round"], figures['cpc_state{state="idle"}']) == (0, 1)
     assert sum(value for name, value in figures.items() if name.startswith("cpc_state{")) == 1
     assert (figures["cpc_is_well"], figures["cpc_peers"], figures["cpc_pool_transactions"]) == (1, 1, 0)
+    shut = [figures[f"cpc_{name}"] for name in ("is_shut", "shut_total", "turned_away_total")]
+    assert shut == [1, 2, 9]
     assert figures['cpc_votes_total{fate="foreign"}'] == 2
     assert figures[f'cpc_impeachments_total{{proposer="{VALIDATORS[0].public.hex()}"}}'] == 0
     assert figures['cpc_storage_bytes{file="database"}'] == Path(rig.node.storage.path).stat().st_size

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain_node.rate_limit import ADDRESSES_MAX, Rate, RateLimit, owner_of
+from chain_node.rate_limit import ADDRESSES_MAX, DEBT_MS, Rate, RateLimit, owner_of
 from tests.chain_node.stepping import Clock
 
 HOME, AWAY = "203.0.113.5", "203.0.113.6"
@@ -37,6 +37,22 @@ def test_what_costs_more_than_a_bucket_holds_can_still_be_had() -> None:
     buckets = limit(clock)
     assert buckets.take(HOME, 1_000_000) == 0
     assert buckets.take(HOME, 1_000_000) == 2_000
+
+
+def test_what_is_owed_is_paid_back_by_waiting_and_no_debt_is_longer_than_stated() -> None:
+    clock = Clock()
+    buckets = limit(clock)
+    assert [buckets.owe(HOME, 19), buckets.owe(HOME, 1), buckets.owe(HOME, 3), buckets.owe(HOME, 0)] == [
+        0,
+        0,
+        300,
+        300,
+    ]
+    clock.steady_ms += 299
+    assert buckets.owe(HOME, 0) == 1
+    assert buckets.owe(HOME, 1_000_000) == DEBT_MS
+    clock.steady_ms += DEBT_MS
+    assert [buckets.owe(HOME, 0), buckets.take(HOME, 1)] == [0, 100]
 
 
 def test_addresses_do_not_share_and_this_machine_has_more() -> None:

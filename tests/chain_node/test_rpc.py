@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chain_node import rpc_blocks
 from chain_node.block import Certificate, Header
 from chain_node.entry import account_key
 from chain_node.errors import Refused, StorageFull
@@ -19,6 +20,7 @@ from chain_node.mempool import Pool
 from chain_node.node import Node
 from chain_node.reason import Reason
 from chain_node.rpc import Dispatcher
+from chain_node.rpc_call import Caller
 from chain_node.rpc_format import BATCH_MAX, BODY_SIZE_MAX, HEADERS_MAX
 from chain_node.storage import Storage
 from chain_node.transaction import Receipt, Transaction, Transfer
@@ -317,17 +319,38 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-METHODS = st.sampled_from(
-    ["chain_info", "genesis", "headers", "tx_submit", "tx_get", "account_get", "state_get", "dev_fund", "x"]
-) | st.sampled_from(["did_get", "escrow_get", "mandate_get", "conduct_get"])
+METHODS = (
+    st.sampled_from(
+        [
+            "chain_info",
+            "genesis",
+            "headers",
+            "tx_submit",
+            "tx_get",
+            "account_get",
+            "state_get",
+            "dev_fund",
+            "x",
+        ]
+    )
+    | st.sampled_from(
+        ["did_get", "escrow_get", "mandate_get", "conduct_get", "account_history", "rpc.discover"]
+    )
+    | st.sampled_from(["blocks", "block_get", "tx_show", "validators", "did_versions"])
+)
 NAMES = st.sampled_from(
-    ["from", "count", "tx", "tx_hash", "account", "key", "amount_ucpc", "other"]
-) | st.sampled_from(["did", "height", "payer", "escrow", "operator"])
+    ["from", "count", "tx", "tx_hash", "account", "key", "amount_ucpc", "other", "before_height", "hash"]
+) | st.sampled_from(["did", "height", "payer", "escrow", "operator", "before_index"])
 REQUESTS = st.fixed_dictionaries(
     {"jsonrpc": st.just("2.0"), "id": JSON, "method": METHODS | JSON},
     optional={"params": st.dictionaries(NAMES, JSON, max_size=3) | JSON},
 )
-DECLARED = {-32700, -32600, -32601, -32602, -32000, -32001}
+DECLARED = {-32700, -32600, -32601, -32602, -32000, -32001, -32005}
+CALLERS = {
+    "open": lambda: Caller(),
+    "shut": lambda: Caller(busy_ms=lambda: 5_000),
+    "in debt": lambda: Caller(owe=lambda count: 5_000),
+}
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -335,8 +358,9 @@ DECLARED = {-32700, -32600, -32601, -32602, -32000, -32001}
     st.binary(max_size=100)
     | (REQUESTS | st.lists(REQUESTS, max_size=3) | JSON).map(lambda v: json.dumps(v).encode())
 )
-def test_whatever_comes_gets_a_declared_answer(node: Node, body: bytes) -> None:
-    answer = Dispatcher(node, Till()).dispatch(body)
+@pytest.mark.parametrize("state", CALLERS)
+def test_whatever_comes_gets_a_declared_answer(node: Node, state: str, body: bytes) -> None:
+    answer = Dispatcher(node, Till(), rpc_blocks.methods(node)).dispatch(body, CALLERS[state]())
     if answer is None:
         return
     value = json.loads(answer)

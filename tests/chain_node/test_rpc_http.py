@@ -20,8 +20,10 @@ from chain_node.rpc import Dispatcher
 from chain_node.rpc_format import BODY_SIZE_MAX
 from chain_node.rpc_http import RpcServer
 from chain_node.storage import Storage
+from chain_node.transaction import Transaction, Transfer
+from tests.chain_node.peering import until
 from tests.chain_node.stepping import Clock
-from tests.chain_node.world import VALIDATORS, genesis_of
+from tests.chain_node.world import ALICE, BOB, VALIDATORS, genesis_of
 
 GENESIS = genesis_of(VALIDATORS[:1])
 INFO = b'{"jsonrpc":"2.0","id":1,"method":"chain_info"}'
@@ -122,10 +124,15 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 # Limits
 
 
-def served(path: Path, story: Callable[[RpcServer], Awaitable[Any]], limit: RateLimit | None = None) -> None:
+def served(
+    path: Path,
+    story: Callable[[RpcServer], Awaitable[Any]],
+    limit: RateLimit | None = None,
+    **options: Any,
+) -> None:
     async def run() -> None:
         with closing(Storage.open(path / "chain.sqlite", GENESIS)) as storage:
-            server = RpcServer(Dispatcher(Node(storage, VALIDATORS[0])), limit=limit)
+            server = RpcServer(Dispatcher(Node(storage, VALIDATORS[0])), limit=limit, **options)
             await server.start()
             try:
                 async with asyncio.timeout(20):
@@ -223,17 +230,149 @@ def test_idle_connections_are_bounded_and_closed(tmp_path: Path, monkeypatch: py
 
     async def story(server: RpcServer) -> None:
         port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await until(lambda: len(server._doorman._gates) == 3)  # type: ignore[union-attr]
         # The fourth is turned away at once, the others after their time.
-        assert await idle[3][0].read() == b""
+        with pytest.raises(ConnectionResetError):
+            await first_bytes(port)
         assert server.metrics.limited_count == 1
-        for reader, _ in idle[:3]:
+        for reader, _ in idle:
             assert await reader.read() == b""
         assert (await post(server.url, INFO))[0] == 200
         for _, writer in idle:
             writer.close()
 
     served(tmp_path, story)
+
+
+async def first_bytes(port: int) -> bytes:
+    """What a connection is told that says nothing."""
+    reader, _ = await asyncio.open_connection("127.0.0.1", port)
+    return await reader.read()
+
+
+def signed_wrongly(number: int) -> bytes:
+    """A transaction whose signature is wrong, as a request."""
+    data = Transaction.sign(ALICE, GENESIS.chain_id, number, Transfer(BOB.public, 1), 1_000).data
+    wrong = (data[:-1] + bytes([data[-1] ^ 1])).hex()
+    call = {"jsonrpc": "2.0", "id": number, "method": "tx_submit", "params": {"tx": wrong}}
+    return json.dumps(call).encode()
+
+
+def test_who_sends_what_is_refused_is_read_no_faster_than_that_may_cost(tmp_path: Path) -> None:
+    """Three may be refused; then nothing is looked at, and the address is not read for as long as told."""
+    clock = Clock()
+    refused = RateLimit(clock.steady, local=Rate(per_second=1, burst=3))
+    seen: list[str] = []
+
+    async def story(server: RpcServer) -> None:
+        server._dispatcher.watch = lambda method, outcome, took_us: seen.append(outcome)
+        doorman = server._doorman
+        assert doorman
+        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
+
+            async def ask(data: bytes) -> tuple[int, dict[str, Any]]:
+                async with session.post(server.url, data=data, headers=JSON) as response:
+                    return response.status, await response.json()
+
+            batch = b"[" + b",".join(map(signed_wrongly, range(6))) + b"]"
+            status, answers = await ask(batch)
+            # The fourth takes what was not there any more, and the rest are not verified.
+            assert (status, seen) == (200, ["bad_signature"] * 4 + ["rate_limited"] * 2)
+            assert answers[4]["error"]["data"] == {"reason": "rate_limited", "retry_after_ms": 1_000}  # type: ignore[index]
+            assert set(doorman._resting) == {"127.0.0.1"}
+            (gate,) = doorman._gates
+            assert not gate._transport.is_reading()  # type: ignore[union-attr]
+            doorman.rest("127.0.0.1", 0)
+            await until(lambda: not doorman._resting)
+            clock.steady_ms += 60_000
+            assert (await ask(INFO))[0] == 200
+            # What is not asked by JSON-RPC counts as well.
+            for _ in range(4):
+                async with session.get(server.url + "nowhere") as response:
+                    assert response.status == 404
+            assert set(doorman._resting) == {"127.0.0.1"}
+
+    served(tmp_path, story, refused=refused)
+
+
+def test_a_connection_that_begins_while_its_address_rests_is_not_read_until_that_is_over(
+    tmp_path: Path,
+) -> None:
+    async def story(server: RpcServer) -> None:
+        doorman = server._doorman
+        assert doorman
+        doorman.rest("127.0.0.1", 3_600_000)
+        asking = asyncio.create_task(post(server.url, INFO))
+        await until(lambda: len(doorman._gates) == 1)
+        (gate,) = doorman._gates
+        assert not gate._transport.is_reading()  # type: ignore[union-attr]
+        doorman.rest("127.0.0.1", 0)
+        assert (await asking)[0] == 200
+        await until(lambda: not doorman._gates)
+        assert doorman._counts == {}
+
+    served(tmp_path, story)
+
+
+def test_who_takes_nothing_of_its_answers_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_gate, "STUCK_MS", 100)
+    ask = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
+    head = (
+        f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(ask)}"
+    )
+
+    async def story(server: RpcServer) -> None:
+        port = int(server.url.rsplit(":", 1)[1].rstrip("/"))
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        doorman = server._doorman
+        assert doorman
+        await until(lambda: len(doorman._gates) == 1)
+        writer.write((f"{head}Content-Length: {len(ask)}\r\n\r\n".encode() + ask) * 400)
+        await until(lambda: not doorman._gates)
+        writer.close()
+
+    served(tmp_path, story)
+
+
+def test_connections_of_an_address_come_no_faster_than_a_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_http, "CONNECTS_LOCAL", Rate(per_second=1, burst=2))
+    monkeypatch.setattr(rpc_http, "steady_clock_ms", lambda: 0)
+
+    async def story(server: RpcServer) -> None:
+        assert [(await post(server.url, INFO))[0] for _ in range(2)] == [200, 200]
+        with pytest.raises(aiohttp.ClientError):
+            await post(server.url, INFO)
+
+    served(tmp_path, story)
+
+
+def test_while_it_is_shut_transactions_are_told_to_come_again_and_all_else_is_answered(
+    tmp_path: Path,
+) -> None:
+    asked: list[bool] = []
+    blamed: list[None] = []
+
+    def busy_ms(is_local: bool) -> int:
+        asked.append(is_local)
+        return 7_000
+
+    async def story(server: RpcServer) -> None:
+        status, body = await post(server.url, signed_wrongly(0))
+        error = json.loads(body)["error"]
+        assert (status, error["data"]) == (200, {"reason": "busy", "retry_after_ms": 7_000})
+        assert error["message"].startswith(
+            "this validator is flooded, and takes no transactions of strangers"
+        )
+        assert (await post(server.url, INFO))[0] == 200
+        assert (asked, blamed) == ([True], [])
+        await post(server.url, b"{")
+        assert blamed == [None], "what is refused for what it is, is told"
+
+    served(tmp_path, story, busy_ms=busy_ms, blamed=lambda: blamed.append(None))
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "1.2.3.4", ""])

@@ -3,13 +3,13 @@
 import pytest
 
 from chain_node.shutter import (
-    CALM_SECONDS,
+    CALM,
     DOUBLINGS_MAX,
     FORGOTTEN_MS,
     OPEN_MIN_MS,
     SHUT_MIN_MS,
     THRESHOLDS,
-    WINDOW_SECONDS,
+    WINDOW,
     Load,
     Shutter,
 )
@@ -38,8 +38,8 @@ class Story:
 @pytest.mark.parametrize("load", list(Load))
 def test_a_flood_of_any_kind_shuts_it_and_calm_opens_it(load: Load) -> None:
     high = THRESHOLDS[load].high
-    story = Story().pass_(30).pass_(WINDOW_SECONDS + 1, load, high + 1)
-    shut_s = 30 + WINDOW_SECONDS
+    story = Story().pass_(30).pass_(WINDOW + 1, load, high + 1)
+    shut_s = 30 + WINDOW
     assert story.changes == [(shut_s, True)]
     assert story.shutter.words == f"closed to all but the committee: {high + 1} {load.value} a second"
     story.pass_(60)
@@ -49,7 +49,7 @@ def test_a_flood_of_any_kind_shuts_it_and_calm_opens_it(load: Load) -> None:
 
 def test_a_load_at_the_threshold_or_a_short_burst_shuts_nothing() -> None:
     high = THRESHOLDS[Load.HANDSHAKES].high
-    story = Story().pass_(100, rate=high).pass_(30).pass_(1, rate=high * WINDOW_SECONDS).pass_(30)
+    story = Story().pass_(100, rate=high).pass_(30).pass_(1, rate=high * WINDOW).pass_(30)
     assert story.changes == []
 
 
@@ -57,10 +57,10 @@ def test_it_stays_shut_as_long_as_the_flood_lasts_and_until_all_of_a_while_was_c
     low = THRESHOLDS[Load.HANDSHAKES].low
     story = Story().pass_(10, rate=1_000).pass_(90, rate=low + 1)
     assert story.changes == [(10, True)], "above low is not calm"
-    story.pass_(CALM_SECONDS - 1, rate=low).pass_(1, rate=low + 1).pass_(CALM_SECONDS - 1, rate=low)
+    story.pass_(CALM - 1, rate=low).pass_(1, rate=low + 1).pass_(CALM - 1, rate=low)
     assert story.changes == [(10, True)]
     story.pass_(1, rate=low)
-    assert story.changes == [(10, True), (100 + 2 * CALM_SECONDS, False)]
+    assert story.changes == [(10, True), (100 + 2 * CALM, False)]
 
 
 def test_it_never_flaps_and_stays_shut_twice_as_long_each_time() -> None:
@@ -96,4 +96,4 @@ def test_seconds_without_a_tick_count_as_calm_and_what_is_kept_is_bounded() -> N
     story.now_ms += 1_000_000_000
     assert story.shutter.tick(story.now_ms)
     assert not story.shutter.is_shut
-    assert {len(counts) for counts in story.shutter._counts.values()} == {CALM_SECONDS + 1}
+    assert {len(counts) for counts in story.shutter._counts.values()} == {CALM + 1}
