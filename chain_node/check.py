@@ -8,6 +8,7 @@ Runs on CPython.  Reads the whole file once, in bounded memory, and trusts nothi
     body    transactions and receipts are those of the header's roots; sizes and their sums are right
     tx      each transaction of each body is found, and nothing else
     node    every node has its hash, and what is below it; those of the head's state are live, no others are
+    books   all money of the head's state is there once, and what is put aside is in open escrows (audit.py)
     vote    signatures hold, heights are open, each lies where it says, certificates are certificates
 
 What is wrong is a `Damage`: table, place, what.  Repair is check_repair.py's.
@@ -19,17 +20,17 @@ from typing import Any
 
 import apsw
 
-from chain_node import validator_set
+from chain_node import audit, validator_set
 from chain_node.block import Header, list_root
-from chain_node.errors import CertificateError, HeaderError, StorageDamaged, TrustError, WireError
+from chain_node.errors import BooksWrong, CertificateError, HeaderError, StorageDamaged, TrustError, WireError
 from chain_node.evidence import Link, StateEvidence
 from chain_node.handover import Handovers
 from chain_node.pruning import body_size
-from chain_node.state import State
+from chain_node.state import Overlay, State
 from chain_node.storage import Storage, decode_list
 from chain_node.storage_handovers import entry_of
 from chain_node.transaction import Receipt, transaction_hash
-from puf.merkle_map import EMPTY, NodeMissing, open_node
+from puf.merkle_map import EMPTY, MerkleMap, NodeMissing, open_node
 
 PROGRESS_EVERY = 1_000
 """Rows between two reports of progress."""
@@ -109,6 +110,7 @@ class _Check:
                 ("body", self._check_bodies),
                 ("tx", self._check_index),
                 ("node", self._check_nodes),
+                ("books", self._check_books),
                 ("vote", self._check_votes),
             ):
                 try:
@@ -317,6 +319,24 @@ class _Check:
                     self._wrong("node", stale_since, f"{name} lacks node {child.hex()} below it", child)
         except NodeMissing:
             self._wrong("node", stale_since, f"{name} is damaged", node_hash)
+
+    def _check_books(self) -> None:
+        # A state that is not whole cannot be counted, and its damage is told already.
+        if any(damage.table == "node" for damage in self._report.damages):
+            return
+        head = self._storage.head
+        try:
+            totals = audit.check(MerkleMap(Overlay(self._read_node), head.state_root))
+        except (BooksWrong, NodeMissing, WireError) as error:
+            self._wrong("books", head.height, str(error))
+        else:
+            self._report.counts["books"] = sum(totals.counts.values())
+
+    def _read_node(self, node_hash: bytes) -> bytes:
+        node = self._storage.nodes.find(node_hash)
+        if node is None:
+            raise KeyError(node_hash)
+        return node
 
     # Votes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chain_node import audit
 from chain_node.block import Block, Certificate, Phase, Vote
 from chain_node.check import DAMAGES_MAX, Damage, Report, check
 from chain_node.check_repair import repair
@@ -15,11 +16,12 @@ from chain_node.kept import Kept
 from chain_node.messages import StateNodes, WantNodes
 from chain_node.pruning import ARCHIVE, PLAIN, Retention
 from chain_node.snapshot import SnapshotClient, answer
+from chain_node.state import State
 from chain_node.storage import Storage
-from chain_node.transaction import Transaction
+from chain_node.transaction import SUPPLY_UCPC, Transaction
 from tests.chain_node.joining import FIRST_ACCOUNTS, chain, honest, join, rich_genesis
 from tests.chain_node.test_storage import GENESIS, ONE, change, extend, make, pay, seal_of, vote_for
-from tests.chain_node.world import BOB, anchor, certificate_of
+from tests.chain_node.world import ALICE, BOB, anchor, certificate_of
 
 HEIGHT = 6
 BOTH = 2
@@ -77,6 +79,7 @@ def test_a_sound_file_is_looked_at_whole_and_nothing_is_wrong(path: Path) -> Non
     with closing(Storage.open(path, GENESIS)) as storage:
         report = check(storage, lambda table, done, total: seen.append((table, done, total)))
         nodes = storage.connection.execute("SELECT count(*) FROM node").get
+        entries = len(list(audit.values(storage.entries(storage.head.state_root))))
     assert report.is_sound
     assert (report.damages, report.notes) == ([], [])
     assert report.counts == {
@@ -86,6 +89,7 @@ def test_a_sound_file_is_looked_at_whole_and_nothing_is_wrong(path: Path) -> Non
         "node": nodes,
         "vote": 1,
         "handover": 0,
+        "books": entries,
     }
     assert seen[-1] == ("vote", 1, 1)
     assert ("block", HEIGHT, HEIGHT) in seen
@@ -223,6 +227,28 @@ def test_a_certified_header_that_continues_nothing_is_named(path: Path) -> None:
             )
             said = [str(damage) for damage in check(storage).damages if damage.table == "block"]
             assert said == [f"block {each}: its header does not continue the one before" for each in heights]
+
+
+def test_money_from_nowhere_is_named(path: Path) -> None:
+    """More than f validators have signed it: every hash is right, and only counting finds it."""
+    with closing(Storage.open(path, GENESIS)) as storage:
+        state = State(storage.entries(storage.head.state_root))
+        alice = state.account(ALICE.public)
+        state.set_account(ALICE.public, alice.holding(alice.balance_ucpc + 7, alice.locked_ucpc))
+        root = state.commit()
+        block, _, execution = make(storage)
+        forged = replace(block, header=replace(block.header, state_root=root))
+        nodes = dict(state.entries.nodes)
+        stale = frozenset(state.entries.stale)
+        certificate = certificate_of(GENESIS, forged.header, ONE)
+        storage.commit(
+            forged, certificate, replace(execution, state_root=root, nodes_added=nodes, nodes_stale=stale)
+        )
+        (damage,) = check(storage).damages
+        assert (damage.table, damage.height) == ("books", HEIGHT + 1)
+        assert f"the supply is {SUPPLY_UCPC}" in damage.what
+        (left,) = repair(storage, fetch=lambda first, count: [])[1].damages
+        assert left == damage
 
 
 def test_votes_for_another_chain_or_beside_another_block_are_named(path: Path) -> None:
