@@ -10,10 +10,21 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 from chain_node.block import Block, Certificate, Header, Vote
+from chain_node.evidence import StateEvidence
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.mempool import Pool
-from chain_node.messages import CHAIN_COUNT_MAX, Message, StateNodes, Validate, WantChain, WantNodes
+from chain_node.messages import (
+    CHAIN_COUNT_MAX,
+    CHANGES_COUNT_MAX,
+    Changes,
+    Message,
+    StateNodes,
+    Validate,
+    WantChain,
+    WantChanges,
+    WantNodes,
+)
 from chain_node.node import Node
 from chain_node.node_folder import OpenFolder
 from chain_node.peer_network import Peering, PeerNetwork
@@ -25,6 +36,7 @@ ANSWER_WAIT_MS = 5_000
 """How long one peer may take."""
 
 Found = TypeVar("Found")
+Wanted = WantChain | WantNodes | WantChanges
 
 
 class _Asker:
@@ -50,7 +62,7 @@ class _Asker:
             self.wake.set()
 
     def deliver(self, sender: bytes, message: Message) -> None:
-        if isinstance(message, Validate | StateNodes):
+        if isinstance(message, Validate | StateNodes | Changes):
             self.came.append((sender, message))
             self.wake.set()
 
@@ -112,11 +124,22 @@ class PeerSource:
 
         return self._call(wanted, found) or []
 
-    def _call(self, wanted: WantChain | WantNodes, found: Callable[[], Found | None]) -> Found | None:
+    def fetch_changes(self, first: int) -> Sequence[StateEvidence]:
+        """Evidence of changes of validators, from the first peer that has it; see check_repair."""
+
+        def found() -> Sequence[StateEvidence] | None:
+            for _, message in self._asker.came:
+                if isinstance(message, Changes) and message.first == first and message.handovers:
+                    return message.handovers
+            return None
+
+        return self._call(WantChanges(first, CHANGES_COUNT_MAX), found) or []
+
+    def _call(self, wanted: Wanted, found: Callable[[], Found | None]) -> Found | None:
         assert self._loop, "it has been entered"  # noqa: S101 - the order of calls is the host's
         return asyncio.run_coroutine_threadsafe(self._ask(wanted, found), self._loop).result()
 
-    async def _ask(self, wanted: WantChain | WantNodes, found: Callable[[], Found | None]) -> Found | None:
+    async def _ask(self, wanted: Wanted, found: Callable[[], Found | None]) -> Found | None:
         asker = self._asker
         await self._wait_for(lambda: asker.peers or None, PEERS_WAIT_MS)
         for _ in range(len(asker.peers)):

@@ -4,6 +4,7 @@ Runs on CPython.  Nothing is taken on trust: a block counts by its certificate a
 neighbours, a body by its header's roots, a node by its hash.  So any source will do.  In this order:
 
     file    indexes are built anew
+    handover  evidence of changes of validators is fetched
     head    a last block that is damaged is dropped; it is fetched again, or comes as any new one does
     block   headers and certificates are fetched
     body    transactions are fetched; receipts follow from executing them, or from all having had their effect
@@ -20,17 +21,18 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chain_node import ledger
+from chain_node import ledger, validator_set
 from chain_node.block import Block, Certificate, Header
 from chain_node.check import Progress, Report, check, wrong_in_body
 from chain_node.errors import IllicitBlock, StorageDamaged, TrustError, WireError
-from chain_node.evidence import Link
+from chain_node.evidence import Link, StateEvidence
+from chain_node.handover import Handovers, verify_certificate
 from chain_node.ledger import Execution, Head
-from chain_node.light_client import verify_certificate
 from chain_node.messages import NODES_COUNT_MAX, WantNodes
 from chain_node.pruning import body_size
 from chain_node.reason import Reason
-from chain_node.schedule import Schedule, TakeTurns
+from chain_node.schedule import GenesisTurns, Schedule
+from chain_node.state import State
 from chain_node.storage import Storage, decode_list, head_of
 from chain_node.transaction import Receipt, Transaction, transaction_hash
 from puf import cbor
@@ -40,6 +42,8 @@ Fetch = Callable[[int, int], Sequence[tuple[Block, Certificate]]]
 """(first height, count) -> final blocks from there on, as many as the source likes; it is not trusted."""
 FetchNodes = Callable[[WantNodes], Sequence[bytes]]
 """What a peer answers; see snapshot.answer."""
+FetchChanges = Callable[[int], Sequence[StateEvidence]]
+"""Number of a set -> evidence of the change to it, and of those after it, as many as the source likes."""
 
 
 def repair(
@@ -47,34 +51,46 @@ def repair(
     fetch: Fetch | None = None,
     fetch_nodes: FetchNodes | None = None,
     progress: Progress = lambda table, done, total: None,
+    fetch_changes: FetchChanges | None = None,
 ) -> tuple[Report, Report]:
     """What was wrong, and what still is.  storage: opened tolerantly.  Raises StorageError, PeerError."""
     before = check(storage, progress)
     if before.is_sound:
         return before, before
     with storage.errors():
-        _Repair(storage, before, fetch, fetch_nodes).run()
+        _Repair(storage, before, fetch, fetch_nodes, fetch_changes).run()
     return before, check(storage, progress)
 
 
 class _Repair:
     def __init__(
-        self, storage: Storage, report: Report, fetch: Fetch | None, fetch_nodes: FetchNodes | None
+        self,
+        storage: Storage,
+        report: Report,
+        fetch: Fetch | None,
+        fetch_nodes: FetchNodes | None,
+        fetch_changes: FetchChanges | None,
     ) -> None:
         self._storage = storage
         self._database = storage.connection
         self._report = report
         self._fetch = fetch
         self._fetch_nodes = fetch_nodes
+        self._fetch_changes = fetch_changes
         self._dropped = 0
         """The last block that was dropped."""
-        self._schedule: Schedule = TakeTurns(storage.genesis.proposers)
+        self._schedule: Schedule = GenesisTurns(storage.genesis, storage.validators_at)
 
     def run(self) -> None:
         storage = self._storage
         if self._heights("file", is_any=True):
             with storage.transaction() as database:
                 database.execute("REINDEX")
+        if self._heights("handover", is_any=True):
+            self._repair_handovers()
+            if self._lacks_validators():
+                # What seems to be nobody's block may be that of a set that is not known: drop nothing.
+                return
         self._drop_above_head()
         for height in self._heights("block"):
             self._repair_block(height)
@@ -96,6 +112,42 @@ class _Repair:
             if damage.table == table and (is_any or damage.height is not None)
         }
         return sorted(found)
+
+    def _verify(self, link: Link) -> None:
+        storage = self._storage
+        verify_certificate(storage.genesis, link, storage.validators_at(link.header.height))
+
+    # Validators
+
+    def _repair_handovers(self) -> None:
+        """Put what proves each change in its place again, as far as it is here or somebody has it."""
+        storage, known = self._storage, Handovers(self._storage.genesis)
+        rows: list[Any] = self._database.execute("SELECT data FROM handover ORDER BY number").fetchall()
+        with contextlib.suppress(TrustError, WireError):
+            for (data,) in rows:
+                known.learn(StateEvidence.decode(data))
+        with contextlib.suppress(TrustError, WireError):
+            while self._fetch_changes:
+                number = known.sets.newest.number
+                for handover in self._fetch_changes(number + 1):
+                    known.learn(handover)
+                if known.sets.newest.number == number:
+                    break
+        good = known.proofs()
+        with storage.transaction() as database:
+            database.execute("DELETE FROM handover WHERE number <= ?", (len(good),))
+            storage.handovers.insert(good)
+        # Without it the last blocks may have seemed to be nobody's.
+        storage.resume(is_tolerant=True)
+
+    def _lacks_validators(self) -> bool:
+        storage = self._storage
+        state = State(storage.entries(storage.head.state_root))
+        try:
+            newest = validator_set.present(state, storage.genesis.validators).newest
+        except (NodeMissing, StorageDamaged):
+            return True
+        return newest.number > storage.handovers.sets.newest.number
 
     # Blocks
 
@@ -128,7 +180,7 @@ class _Repair:
             if header.height != height:
                 continue
             try:
-                verify_certificate(self._storage.genesis, Link(header, certificate))
+                self._verify(Link(header, certificate))
             except TrustError:
                 continue
             after = self._header(height + 1)
@@ -300,7 +352,7 @@ class _Repair:
             for block, certificate in found:
                 if block.header.height != storage.head.height + 1:
                     continue
-                verify_certificate(storage.genesis, Link(block.header, certificate))
+                self._verify(Link(block.header, certificate))
                 storage.commit(block, certificate, self._execute(storage.head, block))
             if storage.head.height < first:
                 return
@@ -311,7 +363,7 @@ class _Repair:
             link = self._storage.link(height)
             if link is None or link.header.height != height:
                 return None
-            verify_certificate(self._storage.genesis, link)
+            self._verify(link)
         except (StorageDamaged, TrustError):
             return None
         return link.header

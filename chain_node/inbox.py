@@ -13,13 +13,13 @@ full its oldest is lost, as on any network, and sent again by its sender.
 from collections import deque
 from collections.abc import Iterable
 
-from chain_node.messages import Ballot, Links, Message, Proposal, Relay, StateNodes, Validate
+from chain_node.messages import Ballot, Changes, Links, Message, Proposal, Relay, StateNodes, Validate
 
 URGENT, NORMAL, BULK = range(3)
 LENGTHS_MAX = (10_000, 10_000, 1_000)
 """Of each kind.  Transactions come in messages of up to 64 KiB, and their pool is bounded as well."""
 
-TELLING = (Ballot, Proposal, Validate, StateNodes, Links)
+TELLING = (Ballot, Proposal, Validate, StateNodes, Links, Changes)
 """Messages that bring on whoever reads them, and cost little where they do not."""
 
 Item = tuple[bytes, Message | int]

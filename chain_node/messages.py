@@ -12,8 +12,11 @@ Runs on CPython; pure.  A message is a CBOR list that begins with its kind:
     [17, first hash, [node, ...]]      StateNodes  the answer; fewer than asked for, or none
     [18, first height, count]          WantLinks   please send headers with certificates; from 0: the newest
     [19, first height, [bytes, ...]]   Links       the answer: header, certificate, header, certificate ...
+    [20, first number, count]          WantChanges please send the handovers of validators from this one on
+    [21, first number, [bytes, ...]]   Changes     the answer: evidence of each change (handover.py)
 
-Kinds 16 to 19 are for who joins late (snapshot.py); consensus has no use for them.
+Kinds 16 to 21 are for who joins late (snapshot.py); consensus has no use for them.  Kinds 20 and 21 came with
+changes of validators: only who has shown a chain with one is asked, so no older program ever sees them.
 
 Blocks, votes and certificates stand in it as the byte strings that block.py defines.  Reading checks
 form and bounds, and the signatures of a block's transactions; votes, seals and certificates are
@@ -38,7 +41,7 @@ from chain_node.block import (
     Vote,
 )
 from chain_node.errors import Refused, WireError
-from chain_node.evidence import Link
+from chain_node.evidence import Link, StateEvidence
 from chain_node.fields import HASH_SIZE, check_blob, check_integer, read
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
 from puf import cbor
@@ -58,6 +61,10 @@ NODES_SIZE_MAX = 1 << 18
 NODE_SIZE_MAX = VALUE_SIZE_MAX + 33
 LINKS_COUNT_MAX = 128
 """Headers that one WantLinks asks for."""
+CHANGES_COUNT_MAX = 16
+"""Handovers in one Changes."""
+HANDOVER_SIZE_MAX = 1 << 15
+"""Bytes of a handover with as many validators as there may be, and the longest proof."""
 BALLOT_PHASES = (Phase.PREPARE, Phase.COMMIT, Phase.ROUND, Phase.COORDINATE)
 
 
@@ -216,9 +223,39 @@ class Links:
         return [self.first, [data for pair in pairs for data in pair]]
 
 
-SnapshotMessage = WantNodes | StateNodes | WantLinks | Links
+@dataclass(frozen=True, slots=True)
+class WantChanges:
+    """Asks for the evidence of changes of validators."""
+
+    KIND: ClassVar[int] = 20
+    first: int
+    """The number of the set that the first one leads to."""
+    count: int
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.first, self.count]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Evidence of changes of validators, one after the other; none where there is none."""
+
+    KIND: ClassVar[int] = 21
+    first: int
+    """What was asked for: tells which request this answers."""
+    handovers: tuple[StateEvidence, ...]
+
+    def parts(self) -> list[object]:
+        """The message as it is encoded, after its kind."""
+        return [self.first, [handover.encode() for handover in self.handovers]]
+
+
+SnapshotMessage = WantNodes | StateNodes | WantLinks | Links | WantChanges | Changes
 """What those who join late exchange with others; snapshot.py takes it."""
-SNAPSHOT_KINDS = frozenset((WantNodes.KIND, StateNodes.KIND, WantLinks.KIND, Links.KIND))
+SNAPSHOT_KINDS = frozenset(
+    (WantNodes.KIND, StateNodes.KIND, WantLinks.KIND, Links.KIND, WantChanges.KIND, Changes.KIND)
+)
 ConsensusMessage = Proposal | Ballot | Validate | WantBlock | WantChain
 """What the consensus core takes."""
 Message = ConsensusMessage | Relay | SnapshotMessage
@@ -282,7 +319,7 @@ def decode_wanted(data: bytes, known: Known | None, glance: Glance) -> Message |
         return Relay(_transactions(first, known))
     if kind in SNAPSHOT_KINDS:
         return _snapshot_message(kind, first, second)
-    raise WireError(what, f"its kind is none of 1 to {Relay.KIND} and {WantNodes.KIND} to {Links.KIND}")
+    raise WireError(what, f"its kind is none of 1 to {Relay.KIND} and {WantNodes.KIND} to {Changes.KIND}")
 
 
 def _snapshot_message(kind: object, first: object, second: object) -> SnapshotMessage:
@@ -297,6 +334,18 @@ def _snapshot_message(kind: object, first: object, second: object) -> SnapshotMe
         asked = check_blob(first, what, "the first hash", HASH_SIZE)
         nodes = _list(second, "nodes", NODES_COUNT_MAX)
         return StateNodes(asked, tuple(_blob(item, "a node", NODE_SIZE_MAX) for item in nodes))
+    if kind == WantChanges.KIND:
+        return WantChanges(
+            check_integer(first, what, "first number", 1),
+            check_integer(second, what, "count", 1, CHANGES_COUNT_MAX),
+        )
+    if kind == Changes.KIND:
+        number = check_integer(first, what, "first number", 1)
+        handovers = _list(second, "handovers", CHANGES_COUNT_MAX)
+        return Changes(
+            number,
+            tuple(StateEvidence.decode(_blob(item, "a handover", HANDOVER_SIZE_MAX)) for item in handovers),
+        )
     height = check_integer(first, what, "first height")
     if kind == WantLinks.KIND:
         return WantLinks(height, check_integer(second, what, "count", 1, LINKS_COUNT_MAX))

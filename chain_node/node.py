@@ -20,7 +20,16 @@ from chain_node.inbox import Inbox
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.mempool import Pool
-from chain_node.messages import Ballot, Links, Message, StateNodes, WantLinks, WantNodes
+from chain_node.messages import (
+    Ballot,
+    Changes,
+    Links,
+    Message,
+    StateNodes,
+    WantChanges,
+    WantLinks,
+    WantNodes,
+)
 from chain_node.replica import Replica, Sends
 from chain_node.snapshot import WEIGH_GAP, SnapshotClient, answer
 from chain_node.storage import Storage
@@ -242,9 +251,9 @@ class Node:
             self._consider_joining(sender, message, now_ms)
             if not self._is_fetching:
                 self._send(self.replica.hear(sender, message, now_ms, wall_ms))
-        elif isinstance(message, WantNodes | WantLinks):
+        elif isinstance(message, WantNodes | WantLinks | WantChanges):
             self._network.send(self.public, sender, answer(self.storage, message))
-        elif isinstance(message, StateNodes | Links):
+        elif isinstance(message, StateNodes | Links | Changes):
             if self._joining:
                 self._join(self._joining.receive(sender, message, now_ms))
         elif not self._is_fetching:

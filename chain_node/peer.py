@@ -24,6 +24,7 @@ from chain_node.errors import PeerError, WireError
 from chain_node.lbft_states import Fate
 from chain_node.messages import (
     Ballot,
+    Changes,
     Links,
     Message,
     Proposal,
@@ -32,6 +33,7 @@ from chain_node.messages import (
     Validate,
     WantBlock,
     WantChain,
+    WantChanges,
     WantLinks,
     WantNodes,
 )
@@ -125,6 +127,8 @@ COSTS = {
     StateNodes.KIND: Cost(50, 100),
     WantLinks.KIND: Cost(10, 30),
     Links.KIND: Cost(20, 60),
+    WantChanges.KIND: Cost(10, 30),
+    Changes.KIND: Cost(20, 60),
     PING: Cost(2, 10),
     PONG: Cost(2, 10),
     LINKS: Cost(20, 200),
@@ -143,6 +147,8 @@ COSTS_SHARED = {
     WantChain.KIND: Cost(10, 40),
     WantNodes.KIND: Cost(20, 60),
     WantLinks.KIND: Cost(10, 30),
+    WantChanges.KIND: Cost(10, 30),
+    Changes.KIND: Cost(20, 60),
 }
 """What all plain nodes together may cost: keys are made in no time, so limits for each alone stop nobody."""
 COST_RELAY_TRUSTED = Cost(1_000, 5_000)
@@ -158,6 +164,8 @@ URGENCY = {
     StateNodes.KIND: 3,
     WantLinks.KIND: 3,
     Links.KIND: 3,
+    WantChanges.KIND: 3,
+    Changes.KIND: 3,
 }
 """What goes first; the last is dropped first when a peer does not read."""
 
@@ -366,7 +374,10 @@ class Peer:
                 yield height
         if isinstance(message, Validate):
             self.height = max(self.height, message.height)
-        if isinstance(message, WantChain | WantNodes | WantLinks) and self.queue_size > BUSY_SIZE:
+        if (
+            isinstance(message, WantChain | WantNodes | WantLinks | WantChanges)
+            and self.queue_size > BUSY_SIZE
+        ):
             self.lost_count += 1
         elif message:
             yield message

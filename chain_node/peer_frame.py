@@ -20,12 +20,15 @@ from chain_node.block import CERTIFICATE_SIZE_MAX, HEADER_SIZE_MAX, VOTE_SIZE_MA
 from chain_node.errors import PeerError
 from chain_node.fields import HASH_SIZE, INT_MAX, Fields, check_integer, read
 from chain_node.messages import (
+    CHANGES_COUNT_MAX,
+    HANDOVER_SIZE_MAX,
     LINKS_COUNT_MAX,
     MESSAGE_SIZE_MAX,
     NODE_SIZE_MAX,
     NODES_COUNT_MAX,
     NODES_SIZE_MAX,
     Ballot,
+    Changes,
     Links,
     Proposal,
     Relay,
@@ -33,6 +36,7 @@ from chain_node.messages import (
     Validate,
     WantBlock,
     WantChain,
+    WantChanges,
     WantLinks,
     WantNodes,
 )
@@ -61,6 +65,8 @@ SIZES_MAX = {
     StateNodes.KIND: 64 + max(NODES_SIZE_MAX + 5 * NODES_COUNT_MAX, NODE_SIZE_MAX),
     WantLinks.KIND: 64,
     Links.KIND: 64 + (HEADER_SIZE_MAX + CERTIFICATE_SIZE_MAX + 8) * LINKS_COUNT_MAX,
+    WantChanges.KIND: 64,
+    Changes.KIND: 64 + (HANDOVER_SIZE_MAX + 5) * CHANGES_COUNT_MAX,
     PING: 16,
     PONG: 16,
     LINKS: 4 + 2 * MEMBERS_MAX,

@@ -19,22 +19,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chain_node.errors import PeerError, TrustError
-from chain_node.evidence import Link
+from chain_node import validator_set
+from chain_node.errors import PeerError, TrustError, WireError
+from chain_node.evidence import Link, StateEvidence
 from chain_node.genesis import Genesis
+from chain_node.handover import Handovers
 from chain_node.ledger import Head
-from chain_node.light_client import verify_certificate
 from chain_node.messages import (
+    CHANGES_COUNT_MAX,
     LINKS_COUNT_MAX,
     NODES_COUNT_MAX,
     NODES_SIZE_MAX,
+    Changes,
     Links,
     Message,
     StateNodes,
+    WantChanges,
     WantLinks,
     WantNodes,
 )
-from puf.merkle_map import EMPTY, NodeMissing, open_node
+from chain_node.state import State
+from puf.merkle_map import EMPTY, MerkleMap, NodeMissing, open_node
 
 DEEP_MAX = 64
 """Subtrees that one request asks for."""
@@ -46,6 +51,8 @@ WEIGH_GAP = 32
 """Blocks behind from which on it is worth while to ask how many transactions are in them."""
 WEIGH_TX = 10_000
 """Transactions that are sooner executed than looked past: some seconds of a gateway's time."""
+CHANGES = b"changes"
+"""Stands for a question about validators where else a hash does."""
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +92,12 @@ class Store(Protocol):
     def put_nodes(self, nodes: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep nodes, synced, all or none; each comes after all that is below it."""
 
+    def entries(self, state_root: bytes) -> MerkleMap:
+        """The state with this root."""
+
+    def put_handovers(self, handovers: Sequence[StateEvidence]) -> None:
+        """Keep evidence of changes of validators, synced."""
+
     def install(self, link: Link) -> None:
         """Make this block, whose state is whole now, the head."""
 
@@ -103,9 +116,15 @@ class Source(Protocol):
     def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """(header, certificate) from `first` on, without a gap."""
 
+    def changes(self, first: int, count: int) -> list[bytes]:
+        """Evidence of changes of validators."""
 
-def answer(source: Source, message: WantNodes | WantLinks) -> StateNodes | Links:
+
+def answer(source: Source, message: WantNodes | WantLinks | WantChanges) -> StateNodes | Links | Changes:
     """What to say to who asks.  An empty answer: none of it is here, or no more."""
+    if isinstance(message, WantChanges):
+        found_changes = source.changes(message.first, min(message.count, CHANGES_COUNT_MAX))
+        return Changes(message.first, tuple(StateEvidence.decode(data) for data in found_changes))
     if isinstance(message, WantLinks):
         first = message.first or source.head.height
         count = min(message.count, LINKS_COUNT_MAX) if message.first else 1
@@ -238,8 +257,11 @@ class SnapshotClient:
         self.deadline_ms: int | None = None
         """When `tick` is to be called at the latest."""
         self._store = store
-        self._genesis = genesis
         self._gap_min = gap_min
+        self._known = Handovers(genesis)
+        """Who certifies which height, as far as it was shown: only the genesis is trusted."""
+        self._unjudged: dict[bytes, Link] = {}
+        """The newest header of those who are asked whose validators certified it."""
         self._peers: dict[bytes, Link | None] = {}
         """The newest certified header of each, once it has answered."""
         self._target: Link | None = None
@@ -272,6 +294,7 @@ class SnapshotClient:
     def remove_peer(self, peer: bytes, now_ms: int) -> Sends:
         """This one is gone."""
         self._peers.pop(peer, None)
+        self._unjudged.pop(peer, None)
         if self._asked and self._asked[0] == peer:
             return self._ask(now_ms)
         return []
@@ -284,6 +307,8 @@ class SnapshotClient:
             return self._hear_of_head(peer, message, now_ms)
         if isinstance(message, Links) and self._weighing == (peer, message.first):
             return self._weigh(peer, message, now_ms)
+        if isinstance(message, Changes):
+            return self._hear_of_changes(peer, message, now_ms)
         if isinstance(message, StateNodes) and self._fetch and self._asked == (peer, message.first):
             self._asked = None
             if not message.nodes:
@@ -315,13 +340,49 @@ class SnapshotClient:
         if not message.links:
             # It is at the genesis itself.
             del self._peers[peer]
+        elif not self._known.names(message.links[0].header):
+            self._unjudged[peer] = message.links[0]
+            return [(peer, self._next_changes())]
         else:
-            try:
-                verify_certificate(self._genesis, message.links[0])
-            except TrustError as error:
-                self._blame(peer, str(error))
-            else:
-                self._peers[peer] = message.links[0]
+            self._judge_head(peer, message.links[0])
+        return self._choose_if_ready(now_ms)
+
+    def _judge_head(self, peer: bytes, link: Link) -> None:
+        try:
+            self._known.verify(link)
+        except TrustError as error:
+            self._blame(peer, str(error))
+        else:
+            self._peers[peer] = link
+
+    def _next_changes(self) -> WantChanges:
+        return WantChanges(self._known.sets.newest.number + 1, CHANGES_COUNT_MAX)
+
+    def _hear_of_changes(self, peer: bytes, message: Changes, now_ms: int) -> Sends:
+        """Who certified its newest header, or the state that is whole now."""
+        before, link = self._known.sets.newest.number, self._unjudged.pop(peer, None)
+        try:
+            for handover in message.handovers:
+                self._known.learn(handover)
+        except (TrustError, WireError) as error:
+            self._blame(peer, str(error))
+        is_more = self._known.sets.newest.number > before
+        if link:
+            if peer in self.liars:
+                return self._choose_if_ready(now_ms)
+            if is_more and not self._known.names(link.header):
+                self._unjudged[peer] = link
+                return [(peer, self._next_changes())]
+            self._judge_head(peer, link)
+            return self._choose_if_ready(now_ms)
+        if self._fetch and self._asked == (peer, CHANGES):
+            self._asked = None
+            if not is_more:
+                self._without.add(peer)
+            return self._ask(now_ms)
+        return []
+
+    def _choose_if_ready(self, now_ms: int) -> Sends:
         if self._target is None and None not in self._peers.values():
             return self._choose(now_ms)
         return []
@@ -374,8 +435,11 @@ class SnapshotClient:
         assert self._fetch, "something is being fetched"  # noqa: S101 - only a bug asks
         assert self._target, "and it is some block's"  # noqa: S101 - they are set together
         self._asked = None
-        wanted = self._fetch.wanted()
+        wanted: WantNodes | WantChanges | None = self._fetch.wanted()
+        if wanted is None and self._lacks_changes(self._target):
+            wanted = self._next_changes()
         if wanted is None:
+            self._store.put_handovers(self._known.proofs())
             self._store.install(self._target)
             self._finish(self._target)
             return []
@@ -389,13 +453,20 @@ class SnapshotClient:
         # In turn, so that one that answers as little and as late as it may costs only its share.
         self._turn += 1
         peer = peers[self._turn % len(peers)]
-        self._asked = (peer, wanted.hashes[0])
+        self._asked = (peer, wanted.hashes[0] if isinstance(wanted, WantNodes) else CHANGES)
         self.deadline_ms = now_ms + TIMEOUT_MS
         return [(peer, wanted)]
+
+    def _lacks_changes(self, target: Link) -> bool:
+        """Whether the state, which is whole, knows of changes of validators that nobody has proven yet."""
+        state = State(self._store.entries(target.header.state_root))
+        newest = validator_set.present(state, self._known.genesis.validators).newest
+        return newest.number > self._known.sets.newest.number
 
     def _blame(self, peer: bytes, why: str) -> None:
         log.warning("asks %s no more: %s", peer.hex(), why)
         self.liars[peer] = why
+        self._unjudged.pop(peer, None)
         self._peers.pop(peer, None)
 
     def _finish(self, link: Link | None) -> None:

@@ -112,7 +112,7 @@ class Storage:
                 connection.set_wal_hook(checkpoint_every(checkpoint_pages))
                 if is_new:
                     storage._begin()
-                storage._resume(is_tolerant)
+                storage.resume(is_tolerant)
         except BaseException:
             connection.close()
             raise
@@ -213,6 +213,11 @@ class Storage:
     def validators_at(self, height: int) -> ValidatorSet:
         """Who certifies the block of this height, at most NOTICE_BLOCKS after the head."""
         return self.handovers.sets.at(height)
+
+    def changes(self, first: int, count: int) -> list[bytes]:
+        """Evidence of changes of validators (handover.py), from that to set `first` on, at most `count`."""
+        with self.errors():
+            return self.handovers.read(first, count)
 
     def put_handovers(self, handovers: Sequence[StateEvidence]) -> None:
         """Keep evidence of changes of validators, checked and in their order, for whoever joins late."""
@@ -414,7 +419,8 @@ class Storage:
             certificate=shown,
         )
 
-    def _resume(self, is_tolerant: bool) -> None:
+    def resume(self, is_tolerant: bool) -> None:
+        """Go by what is in the file now; for `open`, and for who has changed it."""
         storage_schema.check_chain(self.connection, self.path, self.genesis)
         self.handovers.load(is_tolerant=is_tolerant)
         self.head, _ = genesis_execution(self.genesis)

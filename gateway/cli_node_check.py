@@ -86,7 +86,7 @@ async def _check(
             source = PeerSource(folder, storage, f"cpchain {version('cpchain-edge')}")
             await stack.enter_async_context(source)
             before, after = await asyncio.to_thread(
-                repair, storage, source.fetch, source.fetch_nodes, progress
+                repair, storage, source.fetch, source.fetch_nodes, progress, source.fetch_changes
             )
         else:
             before, after = await asyncio.to_thread(repair, storage, None, None, progress)

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_sound_chain_is_said_to_be_right(cpc: Cpc, folder: Path) -> None:
     out = cpc("node", "check", folder)
-    assert out.count("height 4; looked at 4 block, 4 body, 4 tx, ") == 2
+    assert out.count("height 4; looked at 0 handover, 4 block, 4 body, 4 tx, ") == 2
     assert out.count("all of it is right") == 2
     told = cpc.lines("node", "check", folder)
     assert [(each["is_sound"], each["damage_count"], each["damages"]) for each in told] == [(True, 0, [])] * 2

@@ -293,6 +293,8 @@ class World:
         self.is_healed = True
         self._healed_us = self.time_us
         self.network.heal()
+        # Who starts only now says again what was final before.
+        self._heights_at_heal = len(self.checks.blocks) + 1
         for node in self.nodes:
             node.clock.jump_ms = 0
             node.disk.is_full = False
