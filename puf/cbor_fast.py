@@ -246,8 +246,18 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
             # Keys of one byte, in order.
             if not last < key < 24:
                 raise _Unusual
-            pairs[key], at = _read(data, at + 1, depth)
             last = key
+            # Small numbers and short bytes are most of what there is, and a call costs more than they do.
+            head = data[at + 1]
+            if head < 24:
+                pairs[key] = head
+                at += 2
+            elif head == 0x58 and data[at + 2] > 23:
+                start = at + 3
+                at = start + data[at + 2]
+                pairs[key] = data[start:at]
+            else:
+                pairs[key], at = _read(data, at + 1, depth)
         return pairs, at
     if head in _SIMPLE:
         return _SIMPLE[head], at
@@ -272,6 +282,7 @@ def decode(
         except (_Unusual, IndexError, UnicodeDecodeError):
             pass
         else:
+            # What was cut off ends behind the end.
             if end == len(data):
                 return value
     try:
