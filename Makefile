@@ -52,7 +52,7 @@ demo: .venv/.runtime ## Show the whole flow in under a minute; TRACE=file DBC=fi
 
 .PHONY: test
 test: .venv/.dev style ## Check everything: style, types and all tests, as CI does
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 .PHONY: quick
 quick: .venv/.dev ## Run the tests that take a moment

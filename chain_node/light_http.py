@@ -20,7 +20,16 @@ from types import TracebackType
 import aiohttp
 
 from chain_node.entry import conduct_key
-from chain_node.errors import NodeBusy, NodeLied, NodeRefused, NodeUnavailable, Refused, WireError
+from chain_node.errors import (
+    EvidenceError,
+    HeaderError,
+    NodeBusy,
+    NodeLied,
+    NodeRefused,
+    NodeUnavailable,
+    Refused,
+    WireError,
+)
 from chain_node.escrow import escrow_key
 from chain_node.evidence import PATH_MAX, InclusionProof, Link, StateEvidence, TransactionEvidence
 from chain_node.fields import INT_MAX
@@ -28,8 +37,9 @@ from chain_node.genesis import GENESIS_SIZE_MAX, Genesis
 from chain_node.light_client import LightClient, TrustedHead
 from chain_node.mandate import mandate_key
 from chain_node.reason import Reason
-from chain_node.rpc_format import HEADERS_MAX, INTERNAL_ERROR, from_hex
+from chain_node.rpc_format import HANDOVERS_MAX, HEADERS_MAX, INTERNAL_ERROR, from_hex
 from chain_node.transaction import RECEIPT_SIZE_MAX, SUPPLY_UCPC, TX_SIZE_LIMIT, Transaction, transaction_hash
+from chain_node.validator_set import ENTRY_KEY, NOTICE_BLOCKS
 from puf.did import did_cpc
 from puf.merkle_map import PROOF_SIZE_MAX
 
@@ -37,6 +47,8 @@ ANSWER_SIZE_MAX = 1 << 24
 """Bytes of an answer that are read at most."""
 TEXT_SIZE_MAX = 1_000
 TIMEOUT_MS = 10_000
+LOOK_AFTER_BLOCKS = NOTICE_BLOCKS // 2
+"""How often who follows asks who takes over: twice within the time that any change must be known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +185,33 @@ class NodeClient:
     async def follow(self, client: LightClient, height: int | None = None) -> TrustedHead:
         """Bring a light client up to the node's head, or at least to `height` if the node is that far.
 
+        What is more than HEADERS_MAX blocks away, or not kept by the node, is reached in one leap.  Who
+        certifies, and who takes over, is asked for often enough that no end of a set of validators is missed.
         Raises TrustError as well, from what the node showed; the client's head is then the last right one.
         """
+        begin = client.head.height
         while height is None or client.head.height < height:
             # The head's own header comes along, so that a node on another branch is noticed at once.
             before = client.head.height
             links = await self.headers(max(before, 1))
+            if (not links or len(links) == HEADERS_MAX) and await self._leap(client):
+                continue
+            if any(not client.validators.names(link.header) for link in links):
+                await self._learn_changes(client)
             client.follow(links)
             if client.head.height == before or len(links) < HEADERS_MAX:
                 break
+        await self._look_at_validators(client, begin)
         return client.head
+
+    async def handovers(self, first: int) -> list[StateEvidence]:
+        """Evidence of each change of validators from that to set `first` on, for `LightClient.learn`.
+
+        At most HANDOVERS_MAX; fewer when there are no more.
+        """
+        answer = await self._call("handovers", {"from": first, "count": HANDOVERS_MAX})
+        items = answer.items("handovers", HANDOVERS_MAX)
+        return [self._state_evidence(_Answer(self.url, item, "a handover")) for item in items]
 
     async def submit(self, transaction: Transaction) -> bytes:
         """Hand a transaction to the node's pool; its hash.  Harmless to repeat.
@@ -266,6 +295,49 @@ class NodeClient:
         return answer.blob("tx_hash", 32, 32)
 
     # Inside
+
+    async def _leap(self, client: LightClient) -> bool:
+        """Trust the node's head by its certificate; False: it is not beyond the client's."""
+        try:
+            evidence = await self.get_state(ENTRY_KEY)
+        except NodeBusy:
+            return False
+        if evidence.link.header.height <= client.head.height:
+            return False
+        await self._learn(client, evidence)
+        client.leap(evidence)
+        return True
+
+    async def _look_at_validators(self, client: LightClient, begin: int) -> None:
+        """Have the node prove who takes over, unless that was done within the time that a change takes."""
+        height = client.head.height
+        if height == begin or height < client.validators.shown_height + LOOK_AFTER_BLOCKS:
+            return
+        evidence = await self.get_state(ENTRY_KEY)
+        if evidence.link.header.height < height:
+            raise NodeLied(
+                self.url, f"it has block {height}, and shows the validators only after an earlier one"
+            )
+        await self._learn(client, evidence)
+
+    async def _learn(self, client: LightClient, evidence: StateEvidence) -> None:
+        try:
+            client.learn(evidence)
+        except (HeaderError, EvidenceError):
+            # It may be of validators that came after those who are known.
+            if not await self._learn_changes(client):
+                raise
+            client.learn(evidence)
+
+    async def _learn_changes(self, client: LightClient) -> bool:
+        """Learn of all changes of validators that the node can prove; whether there were any."""
+        before = client.validators.sets.newest.number
+        while True:
+            number = client.validators.sets.newest.number
+            for evidence in await self.handovers(number + 1):
+                client.learn(evidence)
+            if client.validators.sets.newest.number < number + HANDOVERS_MAX:
+                return client.validators.sets.newest.number > before
 
     def _link(self, answer: "_Answer") -> Link:
         header = answer.blob("header", 1 << 16)

@@ -5,6 +5,7 @@ Runs on CPython; knows no sockets.  Bytes are lower-case hex, amounts are ucpc, 
     chain_info                     what chain this is, its rules, its head
     genesis                        {genesis}
     headers      from, count       {height, headers: [{header, certificate}]} rising from height `from`
+    handovers    from, count       {handovers: [{header, certificate, proof}]} to validators of that number on
     tx_submit    tx                {tx_hash}
     tx_get       tx_hash           {status: final | pending | refused | unknown, ...}
     account_get  account           {height, header, certificate, proof, balance_ucpc, nonce, next_nonce, ...}
@@ -36,7 +37,7 @@ from chain_node.book import DAY_MS
 from chain_node.entry import account_key, conduct_key
 from chain_node.errors import Refused, StorageError
 from chain_node.escrow import EscrowEntry, escrow_key
-from chain_node.evidence import Link
+from chain_node.evidence import Link, StateEvidence
 from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE
 from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.node import Node
@@ -46,6 +47,7 @@ from chain_node.rpc_document import document
 from chain_node.rpc_format import (
     BATCH_MAX,
     BODY_SIZE_MAX,
+    HANDOVERS_MAX,
     HEADERS_MAX,
     ID_SIZE_MAX,
     INTERNAL_ERROR,
@@ -65,6 +67,7 @@ from puf import merkle_tree
 BODY_BYTES_PER_TOKEN = 1 << 14
 COSTS = {
     "headers": 5,
+    "handovers": 5,
     "blocks": 5,
     "block_get": 5,
     "tx_show": 3,
@@ -104,6 +107,7 @@ class Dispatcher:
             "chain_info": self._chain_info,
             "genesis": self._genesis,
             "headers": self._headers,
+            "handovers": self._handovers,
             "tx_submit": self._tx_submit,
             "tx_get": self._tx_get,
             "account_get": self._account_get,
@@ -214,14 +218,15 @@ class Dispatcher:
     def _chain_info(self, params: Params) -> dict[str, object]:
         params.done()
         genesis, head = self._node.genesis, self._node.head
+        validators = self._node.storage.validators_at(head.height + 1).keys
         return {
             "name": genesis.name,
             "chain_id": genesis.chain_id.hex(),
             "height": head.height,
             "block_hash": head.block_hash.hex(),
             "time_ms": head.time_ms,
-            "validator_count": len(genesis.validators),
-            "quorum": quorum.size(len(genesis.validators)),
+            "validator_count": len(validators),
+            "quorum": quorum.size(len(validators)),
             "fee_min_ucpc": genesis.fee_min_ucpc,
             "free_tx_per_day": genesis.free_tx_per_day,
             "block_period_ms": genesis.block_period_ms,
@@ -242,6 +247,13 @@ class Dispatcher:
             "height": self._node.head.height,
             "headers": [{"header": row[0].hex(), "certificate": row[1].hex()} for row in rows],
         }
+
+    def _handovers(self, params: Params) -> dict[str, object]:
+        first = params.integer("from", 1, INT_MAX)
+        count = params.integer("count", 1, HANDOVERS_MAX)
+        params.done()
+        found = map(StateEvidence.decode, self._node.storage.changes(first, count))
+        return {"handovers": [_link(each.link) | {"proof": each.proof.hex()} for each in found]}
 
     def _tx_submit(self, params: Params) -> dict[str, object]:
         data = params.blob("tx", TX_SIZE_LIMIT)

@@ -6,12 +6,13 @@ answers are proven.
     blocks        count, to (optional)   {height, blocks: [...]}, the newest first from height `to` down
     block_get     height or hash, from and count (optional)   {status: final | unknown, transactions, ...}
     tx_show       tx_hash           {status, kind, sender, ..., fields: [{name, type, value}], receipt}
-    validators                      {height, quorum, validators: [...], proposers: [...]} with their conduct
+    validators                      {height, number, quorum, validators, pending, proposers} with conduct
     did_versions  did               {version, is_deactivated, versions: [...]}, the newest first
 
-A block's `signers` are indexes of validators.  A certificate needs only a quorum, so that one who is not in
-it may well be there.  `impeached` names the proposer in whose place an impeachment block stands, and why:
-`why` is null when this node did not see it, and `is_proven` tells whether the chain itself shows it.
+A block's `signers` are indexes of the validators in force then, whose number is `set`.  A certificate needs
+only a quorum, so that one who is not in it may well be there.  `impeached` names the proposer in whose place
+an impeachment block stands, and why: `why` is null when this node did not see it, and `is_proven` tells
+whether the chain itself shows it.
 """
 
 import dataclasses
@@ -27,10 +28,11 @@ from chain_node.impeachment import Why
 from chain_node.node import Node
 from chain_node.rpc_call import Params
 from chain_node.rpc_format import PAGE_BLOCKS_MAX as BLOCKS_MAX
-from chain_node.schedule import TakeTurns
+from chain_node.schedule import GenesisTurns
 from chain_node.state import State
 from chain_node.storage import StoredBlock
 from chain_node.transaction import Body, Receipt, Transaction
+from chain_node.validator_set import ValidatorSet
 from puf.did import did_cpc
 from puf.did_document import Document
 
@@ -70,7 +72,7 @@ def methods(node: Node) -> Mapping[str, Callable[[Params], Answer]]:
 class _Look:
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._schedule = TakeTurns(node.genesis.proposers)
+        self._schedule = GenesisTurns(node.genesis, node.storage.validators_at)
 
     def blocks(self, params: Params) -> Answer:
         count = params.integer("count", 1, BLOCKS_MAX)
@@ -109,7 +111,7 @@ class _Look:
             "receipts_root": header.receipts_root.hex(),
             "state_root": header.state_root.hex(),
             "validators_hash": header.validators_hash.hex(),
-            "validators": [public.hex() for public in self._node.genesis.validators],
+            "validators": [public.hex() for public in self._node.storage.validators_at(height).keys],
             "transactions": _rows(stored, first, count) if stored else None,
         }
 
@@ -138,7 +140,11 @@ class _Look:
 
     def validators(self, params: Params) -> Answer:
         params.done()
-        genesis, head = self._node.genesis, self._node.head
+        storage, head = self._node.storage, self._node.head
+        present, pending = (
+            storage.validators_at(head.height + 1),
+            storage.handovers.sets.pending(head.height + 1),
+        )
         with self._node.storage.errors():
             state = self._state()
 
@@ -154,9 +160,12 @@ class _Look:
 
             return {
                 "height": head.height,
-                "quorum": quorum.size(len(genesis.validators)),
-                "validators": [shown(*each) for each in enumerate(genesis.validators)],
-                "proposers": [shown(*each) for each in enumerate(genesis.proposers)],
+                "number": present.number,
+                "from_height": present.from_height,
+                "quorum": quorum.size(len(present.keys)),
+                "validators": [shown(*each) for each in enumerate(present.keys)],
+                "pending": pending and set_json(pending),
+                "proposers": [shown(*each) for each in enumerate(self._schedule.proposers(head.height + 1))],
                 "next_proposer": self._schedule.proposer(head.height + 1).hex(),
             }
 
@@ -214,6 +223,7 @@ class _Look:
             "tx_count": header.tx_count,
             "round": header.round,
             "certificate_round": link.certificate.round,
+            "set": self._node.storage.validators_at(header.height).number,
             "signers": [index for index, _ in link.certificate.signatures],
             "impeached": self._impeached(header.height, state) if is_impeached else None,
         }
@@ -233,6 +243,16 @@ class _Look:
 
     def _state(self) -> State:
         return State(self._node.storage.entries(self._node.head.state_root))
+
+
+def set_json(validators: ValidatorSet) -> Answer:
+    """A set of validators without their conduct."""
+    return {
+        "number": validators.number,
+        "from_height": validators.from_height,
+        "quorum": quorum.size(len(validators.keys)),
+        "validators": [public.hex() for public in validators.keys],
+    }
 
 
 def _rows(stored: StoredBlock, first: int, count: int) -> list[Answer]:

@@ -47,7 +47,8 @@ _SUMMARY: Schema = {
     "tx_count": COUNT,
     "round": COUNT,
     "certificate_round": COUNT,
-    "signers": items(COUNT, "indexes of validators"),
+    "set": whole(what="the number of the set of validators that certified it"),
+    "signers": items(COUNT, "indexes of those validators"),
     "impeached": or_null(_IMPEACHED),
 }
 A_SUMMARY: dict[str, Any] = {
@@ -58,6 +59,7 @@ A_SUMMARY: dict[str, Any] = {
     "tx_count": 0,
     "round": 0,
     "certificate_round": 0,
+    "set": 0,
     "signers": [0, 1, 2],
     "impeached": None,
 }
@@ -73,6 +75,7 @@ _ROW = shape(
         "fee_ucpc": UCPC,
     }
 )
+SET = shape({"number": COUNT, "from_height": HEIGHT, "quorum": COUNT, "validators": items(KEY)})
 _UNKNOWN: Schema = {"status": text("", "unknown")}
 _BLOCK: Schema = _SUMMARY | {
     "status": text("", "final"),
@@ -173,13 +176,25 @@ METHODS = {
         shape(
             {
                 "height": HEIGHT,
+                "number": whole(what="of the set in force: how many changes there were before it"),
+                "from_height": HEIGHT,
                 "quorum": COUNT,
                 "validators": items(_CONDUCT),
+                "pending": or_null(SET),
                 "proposers": items(_CONDUCT),
                 "next_proposer": KEY,
             }
         ),
-        {"height": 7, "quorum": 3, "validators": [], "proposers": [], "next_proposer": A_KEY},
+        {
+            "height": 7,
+            "number": 0,
+            "from_height": 0,
+            "quorum": 3,
+            "validators": [],
+            "pending": None,
+            "proposers": [],
+            "next_proposer": A_KEY,
+        },
         {},
         {},
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from chain_node.block import BLOCK_TX_LIMIT
 from chain_node.fields import INT_MAX
-from chain_node.rpc_format import HEADERS_MAX
+from chain_node.rpc_format import HANDOVERS_MAX, HEADERS_MAX
 from chain_node.rpc_history import PAGE_MAX
 from chain_node.rpc_schema import (
     COUNT,
@@ -257,6 +257,13 @@ METHODS: dict[str, Method] = {
         {"height": 7, "headers": [{"header": "ac01", "certificate": "a401"}]},
         {"from": whole(1), "count": whole(1, HEADERS_MAX)},
         {"from": 7, "count": 500},
+    ),
+    "handovers": Method(
+        "Evidence of each change of validators, from the one to the set of this number on.",
+        shape({"handovers": items(shape(LINK | {"proof": HEX}))}),
+        {"handovers": [{"height": 7, "header": "ac01", "certificate": "a401", "proof": "a0"}]},
+        {"from": whole(1), "count": whole(1, HANDOVERS_MAX)},
+        {"from": 1, "count": 50},
     ),
     "tx_submit": Method(
         "Hand in a transaction; one that waits or is final already is no error.",

@@ -17,7 +17,7 @@ from chain_node.rpc_call import Params, RpcError
 from chain_node.rpc_document_socket import TOPICS
 from chain_node.rpc_format import INVALID_PARAMS
 from chain_node.rpc_history import concerns
-from chain_node.schedule import TakeTurns
+from chain_node.schedule import GenesisTurns
 from chain_node.storage_file import decoding
 from chain_node.transaction import Transaction
 
@@ -50,7 +50,7 @@ class Hub:
 
     def __init__(self, node: Node, dispatcher: Dispatcher, tick_ms: int = TICK_MS) -> None:
         self._node, self._dispatcher, self._tick_ms = node, dispatcher, tick_ms
-        self._schedule = TakeTurns(node.genesis.proposers)
+        self._schedule = GenesisTurns(node.genesis, node.storage.validators_at)
         self._height = node.head.height
         """Up to here blocks have been told of."""
         self._subscriptions: dict[Subscription, None] = {}

@@ -23,6 +23,7 @@ BODY_SIZE_MAX = 1 << 20
 """Bytes of a request."""
 BATCH_MAX = 16
 HEADERS_MAX = 500
+HANDOVERS_MAX = 50
 PAGE_BLOCKS_MAX = 100
 """Blocks in a page, and transactions of a block in one, of what is for show."""
 STATE_KEY_SIZE_MAX = 256

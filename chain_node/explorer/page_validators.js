@@ -1,6 +1,6 @@
 // Who decides, who proposes, and how they behaved.
 import { badge, card, empty, h, heading, table } from "./dom.js";
-import { blockLink } from "./format.js";
+import { blockLink, group } from "./format.js";
 import { conduct, lights, signed, troubles, who } from "./parts.js";
 import { KEPT, store } from "./store.js";
 
@@ -19,11 +19,25 @@ function show() {
     heading("Validators"),
     troubles(),
     card("Signing", lights(60)),
+    all.pending && card("Next validators", next(all)),
     card("Conduct", list(all.validators, all, true)),
     card(
       "Proposers",
       isSame ? empty("The validators themselves take turns to propose.") : list(all.proposers, all, false),
       h("p", { class: "next" }, "Next to propose: ", who(all.next_proposer)),
+    ),
+  ];
+}
+
+function next(all) {
+  const { pending } = all;
+  const here = new Set(all.validators.map((each) => each.public));
+  return [
+    h("p", { class: "next" }, `From block ${group(pending.from_height)} on these ${pending.validators.length} decide, ${pending.quorum} of them a quorum:`),
+    h(
+      "ul",
+      { class: "plain", id: "pending" },
+      pending.validators.map((publicKey) => h("li", {}, who(publicKey), here.has(publicKey) ? null : badge("good", "new"))),
     ),
   ];
 }

@@ -10,11 +10,13 @@ export function who(publicKey) {
   return h("span", { class: "who" }, name && h("b", { class: "seat" }, name), account(publicKey));
 }
 
-// How many of the latest blocks each validator signed.
+// How many of the latest blocks each validator signed: of those that its set, in which it has this index, was to sign.
 export function signed(publicKey, index, count) {
-  const blocks = store.blocks.slice(0, count);
+  const blocks = store.blocks.slice(0, count).filter(isOurs);
   return { of: blocks.length, count: blocks.filter((each) => each.signers.includes(index)).length };
 }
+
+const isOurs = (block) => block.set === store.validators.number;
 
 export function lights(count) {
   const blocks = store.blocks.slice(0, count).reverse();
@@ -38,10 +40,10 @@ export function lights(count) {
 }
 
 function light(block, validator) {
-  const isSigned = block.signers.includes(validator.index);
+  const isSigned = isOurs(block) && block.signers.includes(validator.index);
   const isImpeached = block.impeached?.proposer === validator.public;
   const state = isImpeached ? "bad" : isSigned ? "on" : "off";
-  const says = isImpeached ? "impeached" : isSigned ? "signed" : "not in the certificate";
+  const says = isImpeached ? "impeached" : isSigned ? "signed" : isOurs(block) ? "not in the certificate" : "of other validators";
   return h("i", { class: `light ${state}`, title: `Block ${block.height}: ${says}`, "data-key": `b${block.height}` });
 }
 

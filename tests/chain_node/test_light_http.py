@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -22,11 +22,14 @@ from chain_node.errors import (
     NodeUnavailable,
     Refused,
 )
+from chain_node.evidence import StateEvidence
 from chain_node.light_client import LightClient
 from chain_node.light_http import ANSWER_SIZE_MAX, NodeClient
 from chain_node.reason import Reason
 from chain_node.rpc_format import HEADERS_MAX
 from chain_node.transaction import Transfer
+from puf.merkle_map import MerkleMap
+from tests.chain_node import test_handover
 from tests.chain_node.world import ALICE, BOB, Chain, anchor, genesis_of
 
 GENESIS = genesis_of()
@@ -71,10 +74,30 @@ def error(code: int, reason: str, message: str = "why", **data: Any) -> Scripted
     )
 
 
-def headers_of(chain: Chain, height: int | None = None) -> Callable[[str, dict[str, Any]], Any]:
+def shown(evidence: StateEvidence) -> dict[str, Any]:
+    link = evidence.link
+    proof = evidence.proof.hex()
+    return {
+        "height": link.header.height,
+        "header": link.header.data.hex(),
+        "certificate": link.certificate.encode().hex(),
+        "proof": proof,
+    }
+
+
+def headers_of(
+    chain: Chain, height: int | None = None, handovers: Sequence[StateEvidence] = ()
+) -> Callable[[str, dict[str, Any]], Any]:
     """A node that has this chain, up to a height."""
 
     def answer(method: str, params: dict[str, Any]) -> Any:
+        kept = chain.links[:height]
+        if method == "state_get":
+            root = kept[-1].header.state_root
+            proof = MerkleMap(chain.nodes, root).prove(bytes.fromhex(params["key"]))
+            return {"result": shown(StateEvidence(kept[-1], proof))}
+        if method == "handovers":
+            return {"result": {"handovers": [shown(each) for each in handovers[params["from"] - 1 :]]}}
         assert method == "headers"
         first, count = params["from"], params["count"]
         links = chain.links[:height][first - 1 : first - 1 + count]
@@ -130,9 +153,14 @@ def test_a_node_that_is_behind_is_no_liar() -> None:
 def test_long_chains_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chain_node.light_http.HEADERS_MAX", 2)
     answers = headers_of(CHAIN)
-    node = Scripted(lambda method, params: answers(method, params | {"count": 2}))
+    no_block = {"error": {"code": -32001, "message": "", "data": {"reason": "none", "retry_after_ms": 1}}}
+
+    def answer(method: str, params: dict[str, Any]) -> Any:
+        return answers(method, params | {"count": 2}) if method == "headers" else no_block
+
+    node = Scripted(answer)
     assert wait(node.follow(LightClient(GENESIS))).height == 4
-    assert [params["from"] for _, params in node.calls] == [1, 2, 3, 4]
+    assert [params["from"] for method, params in node.calls if method == "headers"] == [1, 2, 3, 4]
 
 
 def test_a_node_on_a_fork_is_noticed_by_the_heads_own_header() -> None:
@@ -403,3 +431,67 @@ def test_a_connection_cut_in_the_middle_is_unavailable() -> None:
 
     with pytest.raises(NodeUnavailable):
         with_server(cut, info)
+
+
+# Validators who change
+
+
+def test_it_follows_across_changes_by_the_handovers_that_it_lacks() -> None:
+    chain, _ = test_handover.world()
+    node = Scripted(headers_of(chain, 20, test_handover.handovers()[:1]))
+    client = LightClient(chain.genesis)
+    assert wait(node.follow(client)).height == 20
+    assert [method for method, _ in node.calls] == ["headers", "handovers", "state_get"]
+    node._answer = headers_of(chain, None, test_handover.handovers())
+    assert wait(node.follow(client)).height == 61
+    assert [params.get("from") for method, params in node.calls if method == "handovers"] == [1, 2]
+    assert client.validators.sets.newest.number == 3
+
+
+def test_a_change_is_known_before_it_takes_effect() -> None:
+    chain, _ = test_handover.world()
+    client, node = LightClient(chain.genesis), Scripted(headers_of(chain, 1))
+    for height in range(1, 62):
+        node._answer = headers_of(chain, height)
+        wait(node.follow(client))
+    assert client.validators.sets.newest.number == 3
+    assert {method for method, _ in node.calls} == {"headers", "state_get"}
+    assert sum(method == "state_get" for method, _ in node.calls) == 7
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_what_is_far_or_not_kept_is_reached_in_a_leap(
+    monkeypatch: pytest.MonkeyPatch, *, is_pruned: bool
+) -> None:
+    monkeypatch.setattr("chain_node.light_http.HEADERS_MAX", 10)
+    chain, _ = test_handover.world()
+    answers = headers_of(chain, None, test_handover.handovers())
+
+    def answer(method: str, params: dict[str, Any]) -> Any:
+        found = answers(method, params | {"count": 10})
+        if is_pruned and method == "headers" and params["from"] < 50:
+            found["result"]["headers"] = []
+        return found
+
+    node, client = Scripted(answer), LightClient(chain.genesis)
+    assert wait(node.follow(client)).height == 61
+    assert [method for method, _ in node.calls] == ["headers", "state_get", "handovers", "headers"]
+
+
+@pytest.mark.parametrize(
+    ("handovers", "kind"), [([], HeaderError), ("again", HeaderError), ("stale", NodeLied)]
+)
+def test_a_node_that_hides_a_change_is_left(handovers: Any, kind: type[Exception]) -> None:
+    chain, _ = test_handover.world()
+    if handovers == "again":
+        answers = headers_of(chain, None, [*test_handover.handovers()[:1], test_handover.world()[1][-1]])
+        client = LightClient(chain.genesis)
+    elif handovers == "stale":
+        old, new = headers_of(chain, 1), headers_of(chain, 17)
+        answers = lambda method, params: (old if method == "state_get" else new)(method, params)  # noqa: E731
+        client = LightClient(chain.genesis)
+    else:
+        answers, client = headers_of(chain), LightClient(chain.genesis)
+    with pytest.raises(kind):
+        wait(Scripted(answers).follow(client))
+    assert client.head.height <= 17

@@ -108,6 +108,7 @@ def test_every_example_is_of_its_schema_and_every_error_is_declared(
 REAL_CALLS: list[tuple[str, dict[str, object]]] = [
     ("chain_info", {}),
     ("genesis", {}),
+    ("handovers", {"from": 1, "count": 50}),
     ("headers", {"from": 1, "count": 9}),
     ("account_get", {"account": ALICE.public.hex()}),
     ("account_get", {"account": CAROL.public.hex()}),
