@@ -135,6 +135,8 @@ class Replica:
         """Blocks whose time has not come by our clock."""
         self.patience = Patience(len(genesis.proposers))
         """How long a proposer's block is waited for."""
+        self._is_hurried = False
+        """Whether the core knows that transactions wait for this height's block."""
         self._retry_at_ms: int | None = None
         self._accusations: list[Equivocation] = []
         """Evidence that is not on chain yet."""
@@ -316,6 +318,7 @@ class Replica:
         block, execution = ledger.impeachment_block(self.store.read_node, head, genesis, self._schedule)
         self._executions = {block.header.block_hash: execution}
         self._held = {}
+        self._is_hurried = False
         self.impeachments.begin(self._now_ms)
         period_ms = genesis.block_period_ms
         # By the chain's clock, so that delays do not add up; within a period from now, whatever that says.
@@ -437,7 +440,9 @@ class Replica:
         return count
 
     def _hurry(self) -> None:
-        if self._retry_at_ms is None and self.pool.has_ready(self.nonce_of):
+        # Once a height: to look through a large pool for each of its transactions costs more than they do.
+        if not self._is_hurried and self._retry_at_ms is None and self.pool.has_ready(self.nonce_of):
+            self._is_hurried = True
             self._core.work_waits(self._now_ms)
 
     def _next_place(self) -> Place:
