@@ -35,6 +35,10 @@ class Inbox:
         self.lost_count = 0
         """Messages that found their queue full, since the start."""
 
+    def seat(self, members: Iterable[bytes]) -> None:
+        """From now on these are the committee."""
+        self._members = frozenset(members)
+
     def __len__(self) -> int:
         return sum(map(len, self._queues))
 

@@ -86,8 +86,7 @@ class Metrics:
 
     @property
     def _needs_peers(self) -> bool:
-        genesis = self._node.genesis
-        return {*genesis.validators, *genesis.proposers} != {self._node.public}
+        return set(self._node.committee) != {self._node.public}
 
     def _status(self) -> dict[str, object]:
         return self._dispatcher.ask("node_status") or {}

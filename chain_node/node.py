@@ -31,6 +31,7 @@ from chain_node.messages import (
     WantNodes,
 )
 from chain_node.replica import Replica, Sends
+from chain_node.schedule import committee
 from chain_node.snapshot import WEIGH_GAP, SnapshotClient, answer
 from chain_node.storage import Storage
 from puf.ed25519 import SigningKey
@@ -116,7 +117,7 @@ class Node:
         """How many votes had which Fate, since the start."""
         self.replica = self._new_replica(pool)
         self._is_started = False
-        self._inbox = Inbox(self.genesis.validators + self.genesis.proposers)
+        self._inbox = Inbox(self.committee)
         self._wake = asyncio.Event()
         self._advanced = asyncio.Condition()
 
@@ -124,6 +125,11 @@ class Node:
     def genesis(self) -> Genesis:
         """What the chain began with."""
         return self.storage.genesis
+
+    @property
+    def committee(self) -> tuple[bytes, ...]:
+        """Public keys of those who decide the next block, are about to, or propose."""
+        return committee(self.genesis, self.storage.handovers.sets, self.head.height + 1)
 
     @property
     def head(self) -> Head:
@@ -227,6 +233,7 @@ class Node:
                     self._tick()
             self._tick()
         if self.head.height > height:
+            self._inbox.seat(self.committee)
             self._network.advanced(self.head)
             async with self._advanced:
                 self._advanced.notify_all()

@@ -23,7 +23,8 @@ class Door:
     def __init__(self, now_ms: int, *, may_shut: bool) -> None:
         self.admission = Admission(now_ms)
         self.shutter = Shutter(now_ms)
-        self._may_shut = may_shut
+        self.may_shut = may_shut
+        """Whether it may be shut at all."""
         self._bytes = Bucket(COST_BYTES, now_ms)
         self._shared = {kind: Bucket(cost, now_ms) for kind, cost in COSTS_SHARED.items()}
 
@@ -75,7 +76,7 @@ class Door:
 
     def tick(self, now_ms: int) -> bool:
         """About once a second; whether it has shut just now, and strangers are to be dropped."""
-        if not self._may_shut or not self.shutter.tick(now_ms):
+        if not self.may_shut or not self.shutter.tick(now_ms):
             return False
         if self.is_shut:
             log.warning("%s; opens again when that is over", self.shutter.words)

@@ -17,7 +17,10 @@ from typing import Protocol, TypeVar
 
 from chain_node.genesis import Genesis
 from chain_node.messages import Ballot, Message, Proposal, Relay, Validate, WantBlock, WantChain
+from chain_node.peer_frame import MEMBERS_MAX
+from chain_node.schedule import GenesisTurns, committee
 from chain_node.transaction import Transaction
+from chain_node.validator_set import Succession
 
 SEEN_MAX = 8_192
 """Messages that are remembered as handed on."""
@@ -44,16 +47,36 @@ class Gossip:
     """What one node knows of who has what.  again_ms: how often the same is handed on at most."""
 
     def __init__(self, genesis: Genesis, public: bytes, again_ms: int) -> None:
-        self.members = tuple(dict.fromkeys(genesis.validators + genesis.proposers))
-        """The committee; a member's index is its place here."""
-        self._index = {key: index for index, key in enumerate(self.members)}
-        self._validators = frozenset(range(len(genesis.validators)))
-        self._proposers = frozenset(self._index[key] for key in genesis.proposers)
-        self._me = self._index.get(public)
+        self._genesis, self._public = genesis, public
+        self._numbers: dict[bytes, int] = {}
+        """Of all who ever were members, as the chain has named them: the same for everybody."""
+        self._index: dict[bytes, int] = {}
+        """Of those who are members now."""
+        self.validators: frozenset[int] = frozenset()
+        """Numbers of those who certify blocks, or are about to."""
+        self._proposers: frozenset[int] = frozenset()
+        self._me: int | None = None
+        self.adopt(Succession(genesis.validators), 1)
         self._again_ms = again_ms
         self._seen: OrderedDict[object, int] = OrderedDict()
         """By what was handed on: when."""
         self._turn = 0
+
+    def adopt(self, sets: Succession, height: int) -> None:
+        """From now on the committee is that of this height, with those who are about to take over."""
+        genesis, pending = self._genesis, sets.pending(height)
+        ever = [*genesis.validators, *genesis.proposers, *(key for each in sets for key in each.keys)]
+        self._numbers = {key: number for number, key in enumerate(dict.fromkeys(ever))}
+        self._index = {key: self._numbers[key] for key in committee(genesis, sets, height)}
+        validators = (*sets.at(height).keys, *(pending.keys if pending else ()))
+        self.validators = frozenset(self._index[key] for key in validators)
+        proposers = GenesisTurns(genesis, sets.at).proposers(height)
+        self._proposers = frozenset(self._index[key] for key in proposers)
+        self._me = self._index.get(self._public)
+
+    def is_validator(self, public: bytes) -> bool:
+        """Whether a key certifies blocks, or is about to."""
+        return self._index.get(public) in self.validators
 
     def index(self, public: bytes) -> int | None:
         """A key's place in the committee; None: a plain node."""
@@ -66,14 +89,15 @@ class Gossip:
             return "plain"
         names = [
             name
-            for name, indexes in (("validator", self._validators), ("proposer", self._proposers))
+            for name, indexes in (("validator", self.validators), ("proposer", self._proposers))
             if index in indexes
         ]
         return "+".join(names)
 
     def links(self, neighbours: Sequence[N]) -> list[int]:
-        """The members among them, for a Links frame."""
-        return sorted(index for each in neighbours if (index := self.index(each.public)) is not None)
+        """The members among them, for a Links frame, which takes the first MEMBERS_MAX there ever were."""
+        indexes = (self.index(each.public) for each in neighbours)
+        return sorted(index for index in indexes if index is not None and index < MEMBERS_MAX)
 
     def audience(self, message: Message, neighbours: Sequence[N]) -> list[N]:
         """Whom to tell what we have to say to everybody."""
@@ -117,7 +141,7 @@ class Gossip:
 
     def left_out(self, neighbours: Sequence[N]) -> list[N]:
         """Whom no validator but us tells of final blocks."""
-        others = self._validators - {self._me}
+        others = self.validators - {self._me}
         return [each for each in neighbours if not each.links & others]
 
     def _onward_relay(self, sender: bytes, neighbours: Sequence[N]) -> list[N]:
@@ -135,7 +159,7 @@ class Gossip:
     def _missing(self, neighbours: Sequence[N]) -> frozenset[int]:
         """The members that we have no connection with."""
         linked = {self._index.get(each.public) for each in neighbours} | {self._me}
-        return frozenset(index for index in range(len(self.members)) if index not in linked)
+        return frozenset(index for index in self._index.values() if index not in linked)
 
     def _some(self, peers: Sequence[N]) -> list[N]:
         if len(peers) <= ASKED_AT_ONCE:

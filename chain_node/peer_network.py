@@ -104,6 +104,8 @@ class PeerNetwork:
         # Proposers stay open, also those that vote: somebody must take transactions in.
         self.door = Door(steady_ms(), may_shut=self.role == "validator")
         self._announcements = Announcements(len(genesis.validators), self._rules)
+        self._seated = (0, 0)
+        """Numbers of the newest set of validators and of the one in force, as the committee is known."""
         self._too_old: Upgrade | None = None
         self._node: Node | None = None
         self._connections: dict[Connection, None] = {}
@@ -126,6 +128,7 @@ class PeerNetwork:
     def attach(self, node: Node) -> None:
         """Serve this node."""
         self._node = node
+        self._seat()
 
     @property
     def node(self) -> Node:
@@ -249,7 +252,8 @@ class PeerNetwork:
         self._hand(targets, message)
 
     def advanced(self, head: Head) -> None:
-        """Show a final block to those that no validator tells of it."""
+        """Show a final block to those that no validator tells of it; know who takes over by it."""
+        self._seat()
         late = [
             each
             for each in self._gossip.left_out(self._neighbours())
@@ -453,9 +457,25 @@ class PeerNetwork:
         for connection in neighbours:
             connection.tell_links(indexes)
 
+    def _seat(self) -> None:
+        """Take those for the committee who are, or are about to be."""
+        sets, height = self.node.storage.handovers.sets, self.node.head.height + 1
+        if (seated := (sets.newest.number, sets.at(height).number)) == self._seated:
+            return
+        self._seated = seated
+        self._gossip.adopt(sets, height)
+        self.door.may_shut = self.role == "validator"
+        self._announcements.seat(self._gossip.validators)
+        for connection in self._open.values():
+            was, connection.index = connection.index, self._gossip.index(connection.public)
+            if was is None and connection.index is not None:
+                connection.peer.trust(self.steady_ms())
+        if self._open:
+            self._tell_links()
+
     def _hear_of_rules(self, connection: Connection, hello: Hello) -> None:
         index = connection.index
-        if index is None or index >= len(self._genesis.validators):
+        if index is None or not self._gossip.is_validator(connection.public):
             return
         said = Upgrade(hello.rules_version, hello.rules_height)
         lacking = self._announcements.hear(index, said)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chain_node.genesis import Genesis
-from chain_node.validator_set import ValidatorSet
+from chain_node.validator_set import Succession, ValidatorSet
 
 
 class Schedule(Protocol):
@@ -50,3 +50,10 @@ class GenesisTurns:
         """Public key of the one whose turn it is."""
         proposers = self.proposers(height)
         return proposers[(height - 1) % len(proposers)]
+
+
+def committee(genesis: Genesis, sets: Succession, height: int) -> tuple[bytes, ...]:
+    """Public keys of all who have a part in this height, or soon will."""
+    validators, pending = sets.at(height).keys, sets.pending(height)
+    proposers = GenesisTurns(genesis, sets.at).proposers(height)
+    return tuple(dict.fromkeys((*validators, *(pending.keys if pending else ()), *proposers)))

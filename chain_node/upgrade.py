@@ -6,7 +6,7 @@ their peers.  One that does not know it stops proposing and voting from that hei
 believes that there is such an update when more validators say so than can be faulty.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from chain_node import quorum
@@ -38,6 +38,11 @@ class Announcements:
         self._enough = quorum.join_size(validator_count)
         self._known = known
         self._said: dict[int, Upgrade] = {}
+
+    def seat(self, validators: Collection[int]) -> None:
+        """From now on these are the validators; what others have said counts no more."""
+        self._enough = quorum.join_size(len(validators))
+        self._said = {index: said for index, said in self._said.items() if index in validators}
 
     def hear(self, validator: int, said: Upgrade) -> Upgrade | None:
         """What validator number `validator` announces; the update that we lack, once it is to be believed.

@@ -1,14 +1,16 @@
 """Who gets which message: nobody twice in a full mesh, everybody where there are detours, no circles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from chain_node.block import Phase, Vote
 from chain_node.messages import Ballot, Message, Proposal, Relay, Validate, WantBlock
 from chain_node.peer_gossip import ASKED_AT_ONCE, SEEN_MAX, Gossip
+from chain_node.schedule import GenesisTurns
 from chain_node.transaction import Transaction, Transfer
+from chain_node.validator_set import Succession, ValidatorSet
 from tests.chain_node.peering import CHAIN
 from tests.chain_node.world import ALICE, BOB, PROPOSER, VALIDATORS, Chain, certificate_of, key
 
@@ -175,3 +177,44 @@ def test_roles_and_links_are_by_the_genesis() -> None:
     assert [gossip.role(KEYS[name].public) for name in ("v0", "p", "x")] == ["validator", "proposer", "plain"]
     assert gossip.links(near(p="", x="", v2="")) == [2, 4]
     assert [gossip.index(KEYS[name].public) for name in ("v3", "p", "x")] == [3, 4, None]
+
+
+# Validators who change
+
+
+def test_who_takes_over_is_a_member_before_it_does_and_who_is_replaced_none_afterwards() -> None:
+    gossip, sets = of("v1"), Succession(CHAIN.validators)
+    keys = (*CHAIN.validators[:3], KEYS["x"].public)
+    sets.add(ValidatorSet(1, 20, keys))
+    told = []
+    for height in (3, 19, 20):
+        gossip.adopt(sets, height)
+        told.append([gossip.role(KEYS[name].public) for name in ("v0", "v3", "x", "p", "y")])
+    assert told == [
+        ["validator", "validator", "validator", "proposer", "plain"],
+        ["validator", "validator", "validator", "proposer", "plain"],
+        ["validator", "plain", "validator", "proposer", "plain"],
+    ]
+    assert [gossip.index(KEYS[name].public) for name in ("v0", "p", "x", "v3")] == [0, 4, 5, None]
+    assert gossip.links(near(x="", v3="", v0="", y="")) == [0, 5]
+    assert names(gossip.audience(BALLOT, near(v0="", v3="", x="", y=""))) == ["v0", "x"]
+    sets.add(ValidatorSet(2, 60, CHAIN.validators))
+    gossip.adopt(sets, 60)
+    assert [gossip.index(KEYS[name].public) for name in ("v3", "x")] == [3, None], "numbers never change"
+
+
+def test_where_validators_take_turns_those_in_force_do() -> None:
+    genesis = replace(CHAIN, proposers=CHAIN.validators)
+    sets = Succession(genesis.validators)
+    sets.add(ValidatorSet(1, 20, (KEYS["x"].public, KEYS["y"].public)))
+    gossip = Gossip(genesis, KEYS["x"].public, AGAIN_MS)
+    gossip.adopt(sets, 19)
+    assert [gossip.role(KEYS[name].public) for name in ("v0", "x")] == ["validator+proposer", "validator"]
+    gossip.adopt(sets, 20)
+    assert [gossip.role(KEYS[name].public) for name in ("v0", "x")] == ["plain", "validator+proposer"]
+    turns = GenesisTurns(genesis, sets.at)
+    assert [turns.proposer(height) for height in (19, 20, 21)] == [
+        genesis.validators[2],
+        KEYS["y"].public,
+        KEYS["x"].public,
+    ]

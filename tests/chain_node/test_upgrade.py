@@ -29,6 +29,15 @@ def test_who_takes_it_back_is_not_counted_any_more() -> None:
     assert said.hear(1, Upgrade(2, 100)) is None
 
 
+def test_who_is_no_validator_any_more_is_not_counted() -> None:
+    said = Announcements(4, FIRST)
+    said.hear(0, Upgrade(2, 100))
+    said.seat({1, 2, 3, 7})
+    assert said.hear(1, Upgrade(2, 100)) is None
+    said.seat({1, 2, 7})
+    assert said.hear(7, FIRST) == Upgrade(2, 100), "of three validators one is enough"
+
+
 def test_rules_that_this_program_knows_are_no_news() -> None:
     said = Announcements(1, Upgrade(2, 100))
     assert said.hear(0, Upgrade(2, 100)) is None
