@@ -35,7 +35,6 @@ from nacl.signing import VerifyKey
 
 from chain_node.block import Header
 from chain_node.errors import NodeUnavailable
-from chain_node.evidence import Link
 from chain_node.genesis import Genesis
 from chain_node.light_http import NodeClient
 from chain_node.node_folder import TIMEOUTS, TestNetwork, init_network, to_toml
@@ -53,7 +52,9 @@ ACCOUNTS = 400
 SENDERS = 3
 """Requests that wait for an answer of one node at a time."""
 DEADLINE_S = 240.0
-POLL_S = 0.05
+POLL_S = 0.25
+"""Between two looks at what has become final, which cost the nodes something, too."""
+AWAY_POLL_S = 0.05
 NO_PROPOSER = bytes(32)
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 
@@ -199,6 +200,8 @@ class Bench:
         self.nodes: list[NodeUnderLoad] = []
         self.clients: list[NodeClient] = []
         self.busy = 0
+        self._found: dict[int, list[Header]] = {}
+        """Headers by the first of their heights."""
         self.genesis, self.folders, self.urls = self._make()
 
     async def run(self) -> Figures:
@@ -328,12 +331,12 @@ class Bench:
         async def is_there() -> bool:
             return (await self.clients[away].chain_info()).height >= top
 
-        await self._until(is_there)
+        await self._until(is_there, AWAY_POLL_S)
         return (time.monotonic() - begin_s) * 1000, top - before
 
     # Looking
 
-    async def _until(self, done: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, done: Callable[[], Awaitable[bool]], poll_s: float = POLL_S) -> None:
         end_s = time.monotonic() + DEADLINE_S
         while True:
             try:
@@ -346,7 +349,7 @@ class Bench:
             if time.monotonic() > end_s:
                 heights = [(await client.chain_info()).height for client in self.clients]
                 raise TimeoutError(f"not within {DEADLINE_S:.0f} s; heights are {heights}")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(poll_s)
 
     async def _is_connected(self) -> bool:
         for client in self.clients:
@@ -355,10 +358,11 @@ class Bench:
         return True
 
     async def _headers(self, first: int) -> list[Header]:
-        links: list[Link] = []
-        while more := await self.clients[0].headers(first + len(links)):
-            links += more
-        return [link.header for link in links]
+        """Those from `first` on; what was asked for before is not asked for again."""
+        found = self._found.setdefault(first, [])
+        while more := await self.clients[0].headers(first + len(found)):
+            found += [link.header for link in more]
+        return found
 
     async def _holds(self, first: int, count: int, nodes: Sequence[int] | None = None) -> bool:
         """Whether so many transfers are final, and these nodes, or all, know."""
