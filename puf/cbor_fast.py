@@ -239,7 +239,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
                 item, at = _read(data, at, depth)
                 items.append(item)
             return items, at
-        pairs = {}
+        pairs: dict[int, Any] = {}
         last = -1
         for _ in range(argument):
             key = data[at]
