@@ -42,7 +42,7 @@ from chain_node.genesis import Genesis
 from chain_node.handover import Handovers, verify_certificate, verify_state
 from chain_node.mandate import MandateEntry, mandate_key
 from chain_node.transaction import Receipt, transaction_hash
-from chain_node.validator_set import ValidatorSet
+from chain_node.validator_set import ENTRY_KEY, ValidatorsEntry, ValidatorSet, unchanged
 from puf import cbor, merkle_tree
 from puf.did_document import Document
 from puf.errors import ProofError
@@ -233,6 +233,11 @@ class LightClient:
         """What this proposer or validator did against the rules until that block."""
         data = self.confirm_state(conduct_key(public), evidence)
         return Conduct() if data is None else Conduct.decode(data)
+
+    def confirm_validators(self, evidence: StateEvidence) -> ValidatorsEntry:
+        """Who is in force after that block, and who comes next."""
+        data = self.confirm_state(ENTRY_KEY, evidence)
+        return unchanged(self.genesis.validators) if data is None else ValidatorsEntry.decode(data)
 
     def confirm_did(self, name: bytes, evidence: StateEvidence) -> DidEntry | None:
         """The did:cpc of this hash after that block; None if it proves to be registered nowhere."""

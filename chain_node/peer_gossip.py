@@ -24,6 +24,8 @@ from chain_node.validator_set import Succession
 
 SEEN_MAX = 8_192
 """Messages that are remembered as handed on."""
+RELAY_SIZE_MAX = 1 << 16
+"""Bytes of transactions in one message, unless it is one."""
 ASKED_AT_ONCE = 3
 """Peers that are asked for a block when anybody may have it; another three the next time."""
 
@@ -176,3 +178,21 @@ class Gossip:
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
         return True
+
+
+def parts(relay: Relay) -> list[Relay]:
+    """The same transactions in messages of a modest size, which every peer takes."""
+    split: list[list[Transaction]] = [[]]
+    size = 0
+    for transaction in relay.transactions:
+        size += len(transaction.data)
+        if split[-1] and size > RELAY_SIZE_MAX:
+            split.append([])
+            size = len(transaction.data)
+        split[-1].append(transaction)
+    return [Relay(tuple(part)) for part in split]
+
+
+def is_ours(message: Message, public: bytes) -> bool:
+    """Whether it is a vote with our own key, which only we have forgotten, or a second node has cast."""
+    return isinstance(message, Ballot) and message.vote.voter == public

@@ -40,7 +40,7 @@ from chain_node.peer_connection import Connection, PeerStatus
 from chain_node.peer_dial import Dialler
 from chain_node.peer_door import Door
 from chain_node.peer_frame import INSTANCE_SIZE, PROTOCOL_OLDEST, PROTOCOL_VERSION, FrameError, Hello, frame
-from chain_node.peer_gossip import Gossip
+from chain_node.peer_gossip import Gossip, is_ours, parts
 from chain_node.peer_tls import TlsContext, TlsFailed
 from chain_node.transaction import Transaction
 from chain_node.upgrade import Announcements, Upgrade, newest
@@ -52,8 +52,6 @@ HELD_SIZE_MAX = 64 << 20
 """Bytes that strangers together may make us keep; beyond, the one that costs most is dropped."""
 LINKS_DELAY_MS = 50
 """How long a change of our connections waits for another one, before peers are told."""
-RELAY_SIZE_MAX = 1 << 16
-"""Bytes of transactions in one message, unless it is one."""
 RELAY_EVERY_MS = 50
 """How often transactions that were handed in here are told: the first at once, those that follow together."""
 BACKLOG = 256
@@ -236,7 +234,7 @@ class PeerNetwork:
     def judged(self, sender: bytes, message: Message, fate: Fate) -> None:
         """Blame who has sent what is forged; hand on what others cannot have."""
         connection = self._open.get(sender)
-        if connection and not _is_ours(message, self.public):
+        if connection and not is_ours(message, self.public):
             connection.blame_for(fate)
         if fate not in (Fate.TAKEN, Fate.EARLY, Fate.DUPLICATE):
             return
@@ -403,7 +401,7 @@ class PeerNetwork:
         if not connections:
             return
         if isinstance(message, Relay):
-            first, *more = _parts(message)
+            first, *more = parts(message)
             for part in more:
                 self._hand(connections, part)
             message = first
@@ -495,21 +493,3 @@ class Ourselves(PeerDropped):
 
 class Superseded(PeerDropped):
     """Another connection with the same node is kept."""
-
-
-def _parts(relay: Relay) -> list[Relay]:
-    """The same transactions in messages of a modest size, which every peer takes."""
-    parts: list[list[Transaction]] = [[]]
-    size = 0
-    for transaction in relay.transactions:
-        size += len(transaction.data)
-        if parts[-1] and size > RELAY_SIZE_MAX:
-            parts.append([])
-            size = len(transaction.data)
-        parts[-1].append(transaction)
-    return [Relay(tuple(part)) for part in parts]
-
-
-def _is_ours(message: Message, public: bytes) -> bool:
-    """Whether it is a vote with our own key, which only we have forgotten, or a second node has cast."""
-    return isinstance(message, messages.Ballot) and message.vote.voter == public

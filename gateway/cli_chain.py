@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from chain_node.errors import NodeBusy, NodeUnavailable, Refused, WireError
 from chain_node.light_client import LightClient
+from chain_node.validator_set import ENTRY_KEY
 from chain_node.wire import (
     SUPPLY_UCPC,
     Account,
@@ -29,6 +30,7 @@ from chain_node.wire import (
     Receipt,
     Transaction,
     TransactionEvidence,
+    ValidatorsEntry,
 )
 from gateway.cli_output import Output, UsageError
 from gateway.errors import GatewayError
@@ -159,6 +161,12 @@ class Chain:
         answer = await self.node.get_account(public)
         await self._reach(answer.evidence.link.header.height)
         return self.client.confirm_account(public, answer.evidence)
+
+    async def validators(self) -> ValidatorsEntry:
+        """Who the validators are and who comes next, proven, after a block not before the head."""
+        evidence = await self.node.get_state(ENTRY_KEY)
+        await self._reach(evidence.link.header.height)
+        return self.client.confirm_validators(evidence)
 
     async def send(
         self, key: SigningKey, body: Body, fee_ucpc: int | None, pending: Path, wait_ms: int

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import cli_node_check
+from gateway import cli_node_check, cli_node_validators
 from gateway.cli_output import EXIT_OK, Output, UsageError, printable, short, whole_number
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=action)
     cli_node_check.add(kinds)
+    cli_node_validators.add(kinds)
 
 
 def _add_init(kinds: "_SubParsersAction[ArgumentParser]") -> None:
@@ -233,14 +234,16 @@ async def run_run(args: Namespace) -> int:
 async def run_status(args: Namespace) -> int:
     """`cpc node status`."""
     answer = await _ask(args.where, "node_status")
+    validators = await _ask(args.where, "validators")
     trouble, shut = answer.get("trouble"), answer.get("shut")
     Output(args).value(
-        answer,
+        answer | {"validators": validators},
         f"{answer.get('role')} {short(str(answer.get('public')))} of chain {answer.get('name')}  "
         f"{answer.get('chain_id')}\n"
         f"height {answer.get('height')}, {answer.get('behind')} behind the highest peer\n"
         f"{answer.get('peer_count')} peers, {answer.get('member_count')} of them in the committee\n"
-        f"{answer.get('pool_count')} transactions wait\n"
+        + "\n".join(cli_node_validators.status_lines(validators))
+        + f"\n{answer.get('pool_count')} transactions wait\n"
         + (f"{shut}\n" if shut else "")
         + (f"trouble: {trouble}" if trouble else "no trouble"),
     )
