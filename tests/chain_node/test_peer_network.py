@@ -18,7 +18,8 @@ from chain_node.peer import COSTS, Cost
 from chain_node.peer_address import Address
 from chain_node.peer_admission import Limits
 from chain_node.peer_frame import SIZES_MAX
-from chain_node.peer_network import RELAY_SIZE_MAX, Peering, PeerNetwork, _parts
+from chain_node.peer_gossip import RELAY_SIZE_MAX, parts
+from chain_node.peer_network import Peering, PeerNetwork
 from chain_node.transaction import TX_SIZE_LIMIT, Transaction, Transfer
 from chain_node.upgrade import Upgrade
 from puf.ed25519 import SigningKey
@@ -396,7 +397,7 @@ def test_many_transactions_travel_in_messages_that_every_peer_takes() -> None:
         Transaction.sign(ALICE, genesis_of().chain_id, 1_000 + nonce, Transfer(BOB.public, 5), 1_000)
         for nonce in range(1_000)
     ]
-    parts = _parts(Relay(tuple(long)))
+    parts = parts(Relay(tuple(long)))
     assert [each for part in parts for each in part.transactions] == long
     sizes = [sum(len(each.data) for each in part.transactions) for part in parts]
     assert len(sizes) == -(-len(long) // (RELAY_SIZE_MAX // len(long[500].data)))
