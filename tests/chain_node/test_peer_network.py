@@ -397,9 +397,9 @@ def test_many_transactions_travel_in_messages_that_every_peer_takes() -> None:
         Transaction.sign(ALICE, genesis_of().chain_id, 1_000 + nonce, Transfer(BOB.public, 5), 1_000)
         for nonce in range(1_000)
     ]
-    parts = parts(Relay(tuple(long)))
-    assert [each for part in parts for each in part.transactions] == long
-    sizes = [sum(len(each.data) for each in part.transactions) for part in parts]
+    split = parts(Relay(tuple(long)))
+    assert [each for part in split for each in part.transactions] == long
+    sizes = [sum(len(each.data) for each in part.transactions) for part in split]
     assert len(sizes) == -(-len(long) // (RELAY_SIZE_MAX // len(long[500].data)))
     assert max(sizes) <= RELAY_SIZE_MAX
     assert COSTS[Relay.KIND].burst << 10 > 2 * RELAY_SIZE_MAX, "the burst of a plain node takes some"
