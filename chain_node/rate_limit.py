@@ -32,7 +32,7 @@ LOCAL = Rate(per_second=20_000, burst=50_000)
 
 
 REFUSED_REMOTE = Rate(per_second=20, burst=200)
-REFUSED_LOCAL = Rate(per_second=100, burst=1_000)
+REFUSED_LOCAL = Rate(per_second=100, burst=500)
 """Requests of one address that are refused for what they are, or that come though it was told to wait; then
 it is read no faster.  A refused transaction costs a verification, and any request more than its answer."""
 CONNECTS_REMOTE = Rate(per_second=20, burst=100)

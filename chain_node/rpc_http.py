@@ -72,7 +72,7 @@ class RpcServer:
     port: 0 takes any free one; `url` says which, once started.  pages: what GET answers, the explorer's.
     limit: how much each address may ask.  refused: how much of it may be refused.
     clock_ms: Unix milliseconds, to tell how old the head is.
-    busy_ms: see Busy.  blamed: is told of each request that is refused for what it is.
+    busy_ms: see Busy.  blamed: is told of each request that was looked at, and refused for what it is.
     """
 
     def __init__(
@@ -220,10 +220,10 @@ class RpcServer:
 
     def _owe(self, address: str, count: int) -> int:
         wait_ms = self._refused.owe(address, count)
-        if count:
+        if count and not wait_ms:
             self._blamed()
-            if wait_ms and self._doorman:
-                self._doorman.rest(address, wait_ms)
+        if count and wait_ms and self._doorman:
+            self._doorman.rest(address, wait_ms)
         return wait_ms
 
     def _count_limited(self) -> None:
