@@ -4,24 +4,20 @@ import pytest
 
 from tests.bench import floods
 from tests.bench.chain_network import Plan
-from tests.bench.flood_attacks import ATTACKS
 from tests.bench.floods import Phase, rows_of
 
 
 @pytest.mark.slow
 def test_no_flood_takes_a_transfer_or_a_member_away() -> None:
-    """One of each kind of limit; the bench itself measures all of them, and what they cost."""
-    names = ["wrong signatures, RPC", "oversized frames", "1,000 half handshakes", "garbage, both ports"]
-    phases = floods.flood(Plan(rate=40, period_ms=250), names, 1.0, 0.3)
+    """One at either port; the bench itself measures all of them, and what they cost."""
+    names = ["wrong signatures, RPC", "oversized frames"]
+    phases = floods.flood(Plan(rate=40, period_ms=250, validators=2), names, 1.0, 0.3)
     assert [phase.name for phase in phases] == ["calm", *names]
-    assert [phase.members for phase in phases] == [4] * 5
+    assert [phase.members for phase in phases] == [2] * 3
     assert all(phase.transfers_per_second > 0 for phase in phases)
-    signatures, frames, handshakes, garbage = (phase.attacker for phase in phases[1:])
+    signatures, frames = (phase.attacker for phase in phases[1:])
     assert signatures["answered"] > 100
     assert (frames["hellos"] >= 1, frames["dropped"] >= 1) == (True, True)
-    assert handshakes["connections"] > 20
-    assert garbage["connections"] > 1
-    assert {*ATTACKS} >= {*names}
 
 
 def phase(name: str, transfers: float, accepted: float, victim_ms: float, **attacker: int) -> Phase:
