@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,27 @@ def test_they_take_every_transition_and_messages_have_every_fate() -> None:
     assert COVERAGE.missing() == []
     assert [name for name, count in COVERAGE.fate_counts().items() if not count] == []
     assert max(COVERAGE.rounds) >= 3
+
+
+CHANGING = [
+    {},
+    {"loss": 0.05, "crashes": 0.01, "partitions": 3, "byzantine": ("equivocate",)},
+    {"chaos_us": 4_000_000, "duplicates": 0.2, "byzantine": ("twins",), "proposers": 2},
+    {"crashes": 0.03, "byzantine": ("silent",), "bad_proposers": ("late",), "proposers": 2, "jumps": 2},
+]
+
+
+@pytest.mark.parametrize("faults", CHANGING)
+def test_validators_change_from_four_to_five_to_four_under_faults(faults: dict[str, Any]) -> None:
+    for seed in (1, 2):
+        world = World(calm_plan(seed, is_changing=True, heights=70, **faults))
+        result = world.run()
+        assert result.failure is None, (seed, str(result.failure))
+        assert [len(validators) for _, validators in world.checks.sets] == [4, 5, 4]
+        last, validators = world.checks.sets[-1]
+        assert result.blocks > last, "blocks went on under the last of them"
+        assert world.checks.validators_at(last + 1) == validators
+        assert {node.height >= last for node in world.honest} == {True}
 
 
 def test_one_seed_replays_to_the_byte_in_another_process() -> None:

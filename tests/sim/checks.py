@@ -4,9 +4,14 @@ Runs on CPython.
 """
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 from chain_node.block import VOTE_TYP, Block, Certificate, Phase, Vote
+from chain_node.validator_set import ValidatorsChange
 from puf import cbor, cose
+
+NOTICE = 16
+"""Blocks from the one with a change of validators to the first under it, at the least."""
 
 SAFETY = ("agreement", "certificate", "forgotten vote", "applied twice", "invalid block")
 LIVENESS = ("rounds", "progress", "transactions", "evidence")
@@ -35,7 +40,8 @@ class Checks:
         size: Callable[[int, int], int] | None = None,
     ) -> None:
         self._chain_id = chain_id
-        self._validators = validators
+        self.sets: list[tuple[int, Sequence[bytes]]] = [(0, validators)]
+        """Who certifies from which height on, as the transactions of the chain say."""
         self._proposers = proposers
         self._verify = verify
         self._size = size or (lambda count, _: count - (count - 1) // 3)
@@ -48,6 +54,10 @@ class Checks:
         self._furthest: dict[str, tuple[int, int]] = {}
         self._entered: dict[tuple[str, int], tuple[int, int]] = {}
         self.certificate_count = 0
+
+    def validators_at(self, height: int) -> Sequence[bytes]:
+        """Who must certify this height."""
+        return next(validators for first, validators in reversed(self.sets) if first <= height)
 
     def on_final(self, name: str, block: Block, certificate: Certificate) -> None:
         """An honest node has made a block final."""
@@ -82,7 +92,17 @@ class Checks:
             if transaction.tx_hash in self.final:
                 raise Failed("applied twice", f"{name}: {transaction.tx_hash.hex()[:8]} at {header.height}")
             self.final[transaction.tx_hash] = header.height
+            if isinstance(transaction.body, ValidatorsChange):
+                self._change(header.height, transaction.body)
+        if header.validators_hash != sha256(cbor.encode(list(self.validators_at(header.height)))).digest():
+            raise Failed("invalid block", f"{name}: block {header.height} names other validators")
         self.blocks.append(block)
+
+    def _change(self, height: int, change: ValidatorsChange) -> None:
+        latest, _ = self.sets[-1]
+        # Approved they all are, or they would not be in a block; a receipt says what of the rest.
+        if latest <= height and change.number == len(self.sets) - 1 and change.from_height >= height + NOTICE:
+            self.sets.append((change.from_height, change.keys))
 
     def _check_certificate(self, name: str, block: Block, certificate: Certificate) -> None:
         if certificate in self._certified:
@@ -93,16 +113,17 @@ class Checks:
         if (certificate.height, certificate.block_hash) != (header.height, header.block_hash):
             raise Failed("certificate", f"{what} is for another block")
         signers = set()
+        validators = self.validators_at(header.height)
         for index, signature in certificate.signatures:
             payload = cbor.encode(
                 {1: self._chain_id, 2: header.height, 3: certificate.round, 4: 2, 5: header.block_hash}
             )
-            key = self._validators[index]
+            key = validators[index]
             if not self._verify(key, cose.sig_structure(VOTE_TYP, key, payload), signature):
                 raise Failed("certificate", f"{what} has a signature that does not hold")
             signers.add(index)
-        if len(signers) < self._size(len(self._validators), certificate.round):
-            raise Failed("certificate", f"{what} has {len(signers)} of {len(self._validators)} validators")
+        if len(signers) < self._size(len(validators), certificate.round):
+            raise Failed("certificate", f"{what} has {len(signers)} of {len(validators)} validators")
         self._certified.add(certificate)
 
     def on_said(self, name: str, vote: Vote, life: int = 1) -> None:

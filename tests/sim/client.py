@@ -3,9 +3,13 @@
 Runs on CPython.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
+from chain_node import quorum, validator_set
 from chain_node.transaction import Transaction, Transfer
+from chain_node.validator_set import NOTICE_BLOCKS, ValidatorsChange
 from puf.ed25519 import SigningKey
 from tests.sim.checks import Failed
 from tests.sim.node import Around
@@ -13,6 +17,11 @@ from tests.sim.node import Around
 RETRY_US = 7_000_000
 WINDOW = 2
 """Transactions of one client that wait at the same time."""
+
+OPERATOR_UCPC = 1_000_000
+"""What the operator has for its fees."""
+MARGIN = 4
+"""Blocks more than the least from now to a change, for it to come on chain in."""
 
 
 class Client:
@@ -62,3 +71,39 @@ class Client:
                     raise Failed(
                         "transactions", f"{tx_hash.hex()[:8]} of {self.name} was taken, and is not on chain"
                     )
+
+
+class Operator:
+    """Brings two changes of validators on chain: a newcomer joins, then the second of the first leaves."""
+
+    def __init__(
+        self, world: Around, key: SigningKey, validators: Sequence[SigningKey], newcomer: SigningKey
+    ) -> None:
+        first = list(validators)
+        self._world = world
+        self._key = key
+        self._sets = [first, [*first, newcomer], [first[0], *first[2:], newcomer]]
+        self._random = Random(f"{world.plan.seed} operator")
+
+    def act(self) -> None:
+        """Propose what comes next to some node that is up, by what that node knows."""
+        world = self._world
+        node = self._random.choice(world.nodes)
+        if node.is_up and node.is_honest:
+            state, height = node.state(), node.height + 1
+            entry = validator_set.present(state, world.genesis.validators)
+            number = entry.newest.number
+            if number + 1 < len(self._sets) and not entry.pending(height):
+                old, new = self._sets[number : number + 2]
+                keys = tuple(each.public for each in new)
+                change = ValidatorsChange(number, height + NOTICE_BLOCKS + MARGIN, keys, ())
+                signed = [
+                    (index, change.approve(each, world.genesis.chain_id))
+                    for index, each in enumerate(old[: quorum.size(len(old))])
+                ]
+                body = replace(change, approvals=tuple(signed))
+                nonce = state.account(self._key.public).nonce
+                fee_ucpc = world.genesis.fee_min_ucpc
+                node.submit(Transaction.sign(self._key, world.genesis.chain_id, nonce, body, fee_ucpc).data)
+        if not world.is_healed:
+            world.at(world.time_us + RETRY_US, self.act)

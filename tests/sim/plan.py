@@ -91,6 +91,8 @@ class Plan:
     is_memoised: bool
     is_real: bool
     without: tuple[str, ...] = ()
+    is_changing: bool = False
+    """Whether the validators change twice: a new one joins them, and then one of the first leaves."""
 
     def doublings(self, delay_count: int) -> int:
         """How often a timer must double to be long enough for so many delays after the network healed."""

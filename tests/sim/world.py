@@ -40,7 +40,7 @@ from chain_node.transaction import SUPPLY_UCPC
 from puf.ed25519 import SigningKey
 from tests.sim import byzantine, stub
 from tests.sim.checks import Checks, Failed
-from tests.sim.client import Client
+from tests.sim.client import OPERATOR_UCPC, Client, Operator
 from tests.sim.disk import CUTS
 from tests.sim.network import Clock, Network
 from tests.sim.node import Coverage, Node, counted
@@ -120,10 +120,14 @@ class World:
         validator_keys = [key(f"v{index}") for index in range(plan.validators)]
         others = [key(f"p{index}") for index in range(plan.proposers - plan.shared)]
         proposer_keys = validator_keys[: plan.shared] + others
+        newcomer, operator = key("new"), key("operator")
         client_keys = [key(f"c{index}") for index in range(plan.clients)] or [key("nobody")]
         share_ucpc = SUPPLY_UCPC // len(client_keys)
         amounts = [share_ucpc] * len(client_keys)
         amounts[0] += SUPPLY_UCPC - sum(amounts)
+        if plan.is_changing:
+            client_keys.append(operator)
+            amounts = [*amounts[:-1], amounts[-1] - OPERATOR_UCPC, OPERATOR_UCPC]
         self.genesis = Genesis(
             name="sim",
             time_ms=START_MS - plan.period_ms,
@@ -159,8 +163,11 @@ class World:
             self._add(byzantine.PROPOSERS[kind], f"p{index}", each)
         for index in range(plan.observers):
             self._add(Node, f"o{index}", None)
+        if plan.is_changing:
+            self._add(Node, "new", newcomer)
         self.network = Network(plan, len(self.nodes))
         self.clients = [Client(self, f"c{index}", client_keys[index]) for index in range(plan.clients)]
+        self.operator = Operator(self, operator, validator_keys, newcomer) if plan.is_changing else None
         for node in self.nodes:
             node.clock = Clock(Random(f"{plan.seed} clock {node.name}"), plan, START_MS)
             if node.is_honest:
@@ -217,6 +224,8 @@ class World:
             self.at(0, node.start)
         for client in self.clients:
             self.at(1, client.act)
+        if self.operator:
+            self.at(1, self.operator.act)
         rng = Random(f"{plan.seed} partitions")
         for _ in range(plan.partitions):
             self.at(rng.randrange(end_us), self._part, *self._partition(rng, end_us))
@@ -331,8 +340,8 @@ class World:
         """Height and round of each honest validator."""
         places = {}
         for node in self.honest:
-            if node.key and node.key.public in self.genesis.validators:
-                current = node.replica.core.current
+            current = node.replica.core.current
+            if node.key and node.key.public in self.checks.validators_at(current.height):
                 places[node.name] = (current.height, current.round)
         return places
 
