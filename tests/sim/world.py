@@ -325,12 +325,14 @@ class World:
     def _see_nobody_behind(self, before: dict[str, tuple[int, int]]) -> None:
         now = self._places()
         for name, (height, round_) in now.items():
-            if before[name][0] != height:
+            if name not in before or before[name][0] != height:
                 continue
             ahead = [
                 other
                 for other in now
-                if before[other][0] == now[other][0] == height and before[other][1] > round_
+                if other in before
+                and before[other][0] == now[other][0] == height
+                and before[other][1] > round_
             ]
             if len(ahead) > self.plan.faulty_max:
                 raise Failed("rounds", f"{name} is in {height}/{round_}, {', '.join(ahead)} left it long ago")
