@@ -27,6 +27,8 @@ CONNECTS_DISGRACED = Cost(2, 4)
 """From an address in disgrace that a member is known at."""
 CONNECTS_SHUT = Cost(1, 5)
 """From all unknown addresses while the node is shut: a member may have a new one."""
+COST_BYTES_EACH = Cost(1 << 20, 4 << 20)
+"""Bytes that the plain nodes of one address may make us decrypt."""
 BAN_MS = 10_000
 """How long a peer is kept away that has misbehaved; twice as long each time."""
 BAN_DOUBLINGS_MAX = 6
@@ -86,11 +88,12 @@ class Bans:
 class _Address:
     """What is remembered of one address."""
 
-    __slots__ = ("at_ms", "connects", "disgraced", "points")
+    __slots__ = ("at_ms", "bytes", "connects", "disgraced", "points")
 
     def __init__(self, now_ms: int) -> None:
         self.connects = Bucket(CONNECTS, now_ms)
         self.disgraced = Bucket(CONNECTS_DISGRACED, now_ms)
+        self.bytes = Bucket(COST_BYTES_EACH, now_ms)
         self.points = 0
         self.at_ms = now_ms
 
@@ -137,6 +140,10 @@ class Admission:
             return True
         self.tried_count += 1
         return (self._shut if is_shut else self._shared).take(1, now_ms)
+
+    def bytes_owed_ms(self, host: str, size: int, now_ms: int) -> int:
+        """A plain node of this address has sent so many bytes; how long it should not be read now."""
+        return self._address(host, now_ms).bytes.owe(size, now_ms)
 
     def know(self, host: str) -> None:
         """A member of the committee has proven its key at this address."""

@@ -55,7 +55,7 @@ class Host(Protocol):
     def new_peer(self, *, is_client: bool) -> Peer:
         """The sans-IO half of a new connection."""
 
-    def bytes_owed_ms(self, size: int) -> int:
+    def bytes_owed_ms(self, host: str, size: int) -> int:
         """A plain node has sent so many bytes; how long it should not be read now."""
 
     def admit(self, connection: "Connection") -> bool:
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         """Read a plain node that has come to us no faster than all of them together may cost."""
         if self.index is not None or self.dialled or not self.is_open or self.is_ended():
             return
-        wait_ms = self._network.bytes_owed_ms(size)
+        wait_ms = self._network.bytes_owed_ms(self.host, size)
         if wait_ms and self._transport:
             self._transport.pause_reading()
             self._loop.call_later(wait_ms / 1000, self._read_on)

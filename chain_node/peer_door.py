@@ -6,7 +6,7 @@ and, where requests over JSON-RPC are concerned, for rpc_http.py.
 
 import logging
 
-from chain_node.peer import COST_BYTES, COSTS_SHARED, SCORE_MAX, Bucket
+from chain_node.peer import COST_BYTES, COSTS_SHARED, Bucket
 from chain_node.peer_admission import POINTS_BRIEF, POINTS_MAX, Admission
 from chain_node.rate_limit import owner_of
 from chain_node.shutter import Load, Shutter
@@ -44,21 +44,22 @@ class Door:
         """Whether plain nodes together may still cost so much."""
         return self._shared[kind].take(count, now_ms)
 
-    def bytes_owed_ms(self, size: int, now_ms: int) -> int:
+    def bytes_owed_ms(self, host: str, size: int, now_ms: int) -> int:
         """A plain node has sent so many bytes; how long it should not be read now."""
         self.shutter.note(Load.BYTES, size, now_ms)
-        return self._bytes.owe(size, now_ms)
+        return max(
+            self._bytes.owe(size, now_ms), self.admission.bytes_owed_ms(owner_of(host)[0], size, now_ms)
+        )
 
     def ended(self, host: str, since_ms: int, now_ms: int) -> None:
         """A stranger's connection has ended.  Who comes and goes at once costs a handshake each time."""
         if now_ms < since_ms + BRIEF_MS:
-            self._tell(host, self.admission.suspect(owner_of(host)[0], now_ms, POINTS_BRIEF))
+            self._tell(host, self.admission.suspect(owner_of(host)[0], now_ms, POINTS_BRIEF), now_ms)
 
     def misbehaved(self, host: str, public: bytes | None, now_ms: int, *, is_stranger: bool) -> int:
         """A peer was dropped for what it did; for how long its key is kept away, if it is known."""
         if is_stranger:
-            self.shutter.note(Load.POINTS, SCORE_MAX, now_ms)
-            self._tell(host, self.admission.suspect(owner_of(host)[0], now_ms, POINTS_MAX))
+            self._tell(host, self.admission.suspect(owner_of(host)[0], now_ms, POINTS_MAX), now_ms)
         return self.admission.ban(public, now_ms) if public else 0
 
     def refused(self, now_ms: int) -> None:
@@ -84,6 +85,7 @@ class Door:
             log.warning("open to all again, as nothing more came for a while")
         return self.is_shut
 
-    def _tell(self, host: str, duration_ms: int) -> None:
+    def _tell(self, host: str, duration_ms: int, now_ms: int) -> None:
         if duration_ms:
+            self.shutter.note(Load.POINTS, POINTS_MAX, now_ms)
             log.warning("takes hardly a connection of %s for %d ms", host, duration_ms)

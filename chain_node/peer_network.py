@@ -284,9 +284,9 @@ class PeerNetwork:
         """Whether plain nodes together may still cost so much."""
         return self.door.has_room(kind, count, now_ms)
 
-    def bytes_owed_ms(self, size: int) -> int:
+    def bytes_owed_ms(self, host: str, size: int) -> int:
         """A plain node has sent so many bytes; how long it should not be read now."""
-        return self.door.bytes_owed_ms(size, self.steady_ms())
+        return self.door.bytes_owed_ms(host, size, self.steady_ms())
 
     def new_peer(self, *, is_client: bool) -> Peer:
         """The sans-IO half of a new connection."""

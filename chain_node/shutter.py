@@ -35,7 +35,7 @@ class Load(Enum):
     HANDSHAKES = "connections of strangers"
     """That are worth a handshake by what is known of their address, whether they get one or not."""
     POINTS = "points against strangers"
-    """Of peers that were dropped for what they did: 100 each."""
+    """For addresses that came into disgrace: 100 each."""
     BYTES = "bytes of strangers"
     """From plain nodes that have come to us."""
     REFUSALS = "refused requests"
@@ -51,12 +51,13 @@ class Threshold:
 
 
 THRESHOLDS = {
-    Load.HANDSHAKES: Threshold(30, 8),
+    Load.HANDSHAKES: Threshold(60, 15),
     Load.POINTS: Threshold(200, 50),
     Load.BYTES: Threshold(7 << 19, 1 << 20),
     Load.REFUSALS: Threshold(250, 60),
 }
-"""High is near what all strangers together may cost; what honest ones do stays below a tenth of it."""
+"""High is near what all strangers together may cost, and above what one address may, for nobody is to shut a
+node alone; what honest ones do stays far below low."""
 
 
 class Shutter:

@@ -36,6 +36,7 @@ import aiohttp
 
 from chain_node.light_http import NodeClient
 from chain_node.rpc_format import BATCH_MAX
+from chain_node.transaction import Transaction, Transfer
 from tests.bench import chain_network
 from tests.bench.chain_network import ACCOUNTS, NO_PROPOSER, Bench, NodeUnderLoad, Plan
 from tests.bench.flood_attacks import ATTACKS
@@ -162,32 +163,30 @@ class FloodBench(Bench):
     async def _load(self, stop: asyncio.Event) -> None:
         """The plan's rate, to all but the victim, each account's at one node; counts what is accepted."""
         nodes = [index for index in range(len(self.nodes)) if index != VICTIM]
-        bodies: list[str] = []
         async with aiohttp.ClientSession() as session:
             begin, sent = time.monotonic(), 0
             while not stop.is_set():
                 due = int((time.monotonic() - begin) * self.plan.rate)
-                if due > len(bodies):
-                    bodies = self._signed(max(2 * due, 1_000))
                 places = range(sent, due)
                 sent = due
                 shares = {
                     node: [place for place in places if nodes[place % ACCOUNTS % len(nodes)] == node]
                     for node in nodes
                 }
-                await asyncio.gather(
-                    *(self._submit(session, node, share, bodies) for node, share in shares.items())
-                )
+                await asyncio.gather(*(self._submit(session, node, share) for node, share in shares.items()))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(STEP_MS / 1000):
                         await stop.wait()
 
-    async def _submit(
-        self, session: aiohttp.ClientSession, node: int, places: Sequence[int], bodies: Sequence[str]
-    ) -> None:
+    async def _submit(self, session: aiohttp.ClientSession, node: int, places: Sequence[int]) -> None:
         for at in range(0, len(places), BATCH_MAX):
             batch = [
-                {"jsonrpc": "2.0", "id": place, "method": "tx_submit", "params": {"tx": bodies[place]}}
+                {
+                    "jsonrpc": "2.0",
+                    "id": place,
+                    "method": "tx_submit",
+                    "params": {"tx": self._transfer(place)},
+                }
                 for place in places[at : at + BATCH_MAX]
             ]
             async with session.post(self.urls[node], json=batch) as response:
@@ -196,6 +195,12 @@ class FloodBench(Bench):
             if refused:
                 raise RuntimeError(f"a transfer of the steady load is refused: {refused[0]}")
             self.accepted += len(answers)
+
+    def _transfer(self, place: int) -> str:
+        """Signed as it is due: signing many at once would stop the load."""
+        key, other = self.keys[place % ACCOUNTS], self.keys[(place + 1) % ACCOUNTS]
+        body, fee_ucpc = Transfer(other.public, 1 + place), self.genesis.fee_min_ucpc
+        return Transaction.sign(key, self.genesis.chain_id, place // ACCOUNTS, body, fee_ucpc).data.hex()
 
     async def _holds_all(self, first: int, nodes: Sequence[int]) -> bool:
         return await self._holds(first, self.accepted, nodes)

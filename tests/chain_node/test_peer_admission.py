@@ -8,6 +8,7 @@ from chain_node.peer_admission import (
     CONNECTS_DISGRACED,
     CONNECTS_SHARED,
     CONNECTS_SHUT,
+    COST_BYTES_EACH,
     HOSTS_MAX,
     POINT_FORGIVEN_MS,
     POINTS_BRIEF,
@@ -54,6 +55,13 @@ def test_a_member_keeps_a_few_connections_where_its_address_is_in_disgrace() -> 
     admission.suspect("a", 0, POINTS_MAX)
     assert let_in(admission, ["a"] * 50, 0) == CONNECTS_DISGRACED.burst
     assert let_in(admission, ["a"] * 50, 1_000) == CONNECTS_DISGRACED.rate
+
+
+def test_the_plain_nodes_of_one_address_share_what_they_may_send() -> None:
+    admission = Admission()
+    assert admission.bytes_owed_ms("a", COST_BYTES_EACH.burst, 0) == 0
+    assert admission.bytes_owed_ms("a", COST_BYTES_EACH.rate, 0) == 1_000
+    assert admission.bytes_owed_ms("b", 1, 0) == 0
 
 
 def test_connections_that_come_to_nothing_count_until_they_are_forgiven() -> None:

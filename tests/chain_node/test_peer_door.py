@@ -19,9 +19,9 @@ def flooded(door: Door, load: Load = Load.HANDSHAKES, seconds: int = 20) -> bool
             elif load == Load.REFUSALS:
                 door.refused(second * 1_000)
             elif load == Load.BYTES:
-                door.bytes_owed_ms(1 << 14, second * 1_000)
+                door.bytes_owed_ms("198.51.100.7", 1 << 14, second * 1_000)
             else:
-                door.misbehaved("198.51.100.7", LIAR, second * 1_000, is_stranger=True)
+                door.misbehaved(f"198.51.{second}.{number % 200}", LIAR, second * 1_000, is_stranger=True)
         is_shut_now |= door.tick((second + 1) * 1_000)
     return is_shut_now
 
@@ -31,6 +31,23 @@ def test_every_kind_of_flood_shuts_a_validator_once() -> None:
         door = Door(0, may_shut=True)
         assert flooded(door, load)
         assert (door.is_shut, door.shutter.cause, door.shutter.shut_count) == (True, load, 1)
+
+
+def test_one_address_alone_shuts_nobody() -> None:
+    """It connects, misbehaves and sends as much as it is let, and comes back as soon as it may."""
+    door, read_again_ms = Door(0, may_shut=True), 0
+    for now_ms in range(0, 600_000, 10):
+        for _ in range(5):
+            if door.welcomes("198.51.100.7", now_ms):
+                door.misbehaved("198.51.100.7", LIAR, now_ms, is_stranger=True)
+        if now_ms >= read_again_ms:
+            read_again_ms = now_ms + door.bytes_owed_ms("198.51.100.7", 1 << 18, now_ms)
+        assert now_ms % 1_000 or not door.tick(now_ms)
+    patient = Door(0, may_shut=True)
+    for now_ms in range(0, 600_000, 10):
+        for _ in range(5):
+            patient.welcomes("198.51.100.7", now_ms)
+        assert now_ms % 1_000 or not patient.tick(now_ms)
 
 
 def test_who_may_not_shut_stays_open_and_members_shut_nobody() -> None:

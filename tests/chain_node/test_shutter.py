@@ -2,6 +2,7 @@
 
 import pytest
 
+from chain_node.rate_limit import REFUSED_LOCAL, REFUSED_REMOTE
 from chain_node.shutter import (
     CALM,
     DOUBLINGS_MAX,
@@ -75,6 +76,11 @@ def test_it_never_flaps_and_stays_shut_twice_as_long_each_time() -> None:
     assert spans == [*doubled, SHUT_MIN_MS << DOUBLINGS_MAX]
     pauses = [(b - a) * 1000 for a, b in zip(opened, shut[1:], strict=False)]
     assert set(pauses) == {OPEN_MIN_MS}
+
+
+def test_what_one_address_may_have_refused_shuts_nobody() -> None:
+    for rate in (REFUSED_LOCAL, REFUSED_REMOTE):
+        assert rate.burst // WINDOW + rate.per_second < THRESHOLDS[Load.REFUSALS].high
 
 
 def test_after_a_long_peace_it_begins_with_the_shortest_time() -> None:
