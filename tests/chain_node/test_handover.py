@@ -183,6 +183,15 @@ def test_a_state_that_contradicts_what_was_shown_is_named() -> None:
     known = Handovers(chain.genesis, handovers())
     with pytest.raises(EvidenceError, match="has another set 1 than was shown before"):
         known.learn(other.state_evidence(ENTRY_KEY))
+    later = Chain(chain.genesis)
+    later.extend()
+    later.extend(later.sign(ALICE, later.change(*FIVE, lead=NOTICE_BLOCKS + 2)))
+    while later.head.height < 21:
+        later.extend()
+    with pytest.raises(
+        EvidenceError, match="set 1 in force from block 20 on, known is set 1 from block 18 on"
+    ):
+        Handovers(chain.genesis, handovers()[:1]).learn(later.state_evidence(ENTRY_KEY))
 
 
 def test_a_handover_needs_its_certificate_and_its_proof() -> None:

@@ -141,7 +141,7 @@ def test_one_validator_becomes_two(cpc: Cpc, network: Processes, tmp_path: Path)
     (sent,) = cpc.lines(*send)
     assert (sent["reason"], sent["from_height"], sent["number"]) == ("applied", start, 1)
     assert f"  set 1 takes over at block {start}: 2, " in cpc("node", "status", folder / "new")
-    change.unlink()
+    stale = change.rename(tmp_path / "stale.json")
     cpc(*propose, exit_code=EXIT_USAGE)
     assert f"set 1 of validators takes over at block {start}" in cpc.err
     # From there on no block is final without both.
@@ -149,5 +149,7 @@ def test_one_validator_becomes_two(cpc: Cpc, network: Processes, tmp_path: Path)
     (status,) = cpc.lines("node", "status", folder / "new")
     assert (status["role"], status["validators"]["number"]) == ("validator+proposer", 1)
     assert status["validators"]["quorum"] == 2
+    cpc("node", "validators", "approve", stale, folder / "validator-1", exit_code=EXIT_USAGE)
+    assert "this node has set 1 of validators in force" in cpc.err
     out = cpc("wallet", "balance", tmp_path / "alice.wallet", *there)
     assert "proven: it is so after block" in out
