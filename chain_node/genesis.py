@@ -39,7 +39,7 @@ class Genesis:
     time_ms: int
     """Unix milliseconds; block 1 is later."""
     validators: tuple[bytes, ...]
-    """Public keys; a validator's index is its place here."""
+    """Public keys of the first ones (validator_set.py has those after them); an index is a place here."""
     balances: tuple[tuple[bytes, int], ...]
     """(public key, ucpc) by rising key; together the whole supply of 1,000,000,000 CPC."""
     fee_min_ucpc: int
@@ -53,7 +53,8 @@ class Genesis:
     tx_size_max: int
     """Bytes of a transaction."""
     proposers: tuple[bytes, ...]
-    """Public keys of those who take turns to propose; they may be validators, too."""
+    """Public keys of those who take turns to propose; they may be validators, too.  If they are just the
+    validators, those in force take turns, whoever they come to be."""
     timeout_ms: int
     """How long validators wait for a block that is due; later rounds wait multiples of it."""
     heartbeat_ms: int
