@@ -24,7 +24,7 @@ HEADER_COUNT = {"tiny": 50, FULL: 1_000}
 TX_COUNT = {"tiny": 50, FULL: 2_000}
 ROUNDS = {"tiny": 1, FULL: 7}
 VALIDATORS = [SigningKey(bytes([number]) * 32) for number in range(1, 5)]
-SIGNER_COUNT = 3
+SIGNER_COUNT = 4
 PAYERS = [SigningKey(bytes([100 + number]) * 32) for number in range(20)]
 TIME_MS = 1_700_000_000_000
 
@@ -55,7 +55,7 @@ def bench_light_client(size: str) -> list[Row]:
     messages = _vote_messages(links)
     return compare(
         "light-client",
-        "header with 3 signatures",
+        "header with 4 signatures",
         ours,
         {"its signatures alone": bare},
         ROUNDS[size],
