@@ -137,7 +137,9 @@ def forged(key: bytes, **changes: int) -> MerkleMap:
     entries = grown().state().entries
     value = entries.get(key)
     assert value is not None
-    entries.update({key: replace(recognise(value), **changes).encode()})  # type: ignore[type-var]
+    entry: Any = recognise(value)
+    altered = entry._replace(**changes) if isinstance(entry, Account) else replace(entry, **changes)
+    entries.update({key: altered.encode()})
     return entries
 
 
