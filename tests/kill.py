@@ -9,7 +9,8 @@ one starts on what it left.  After every STORY_RUNS kills one is left to finish,
     nothing is left in the spool, no two segments share an id (so no nonce was used twice),
     manifests and evidence are complete, and a record of every chunk verifies down to the certificate.
 
-Moments come from the seed; what happens at a moment does not, as the machine is never the same twice.
+Moments come from the seed, counted in promises so that none comes too early for a slow machine; what
+happens at a moment does not, as the machine is never the same twice.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,10 +62,16 @@ to be sealed, stored and anchored."""
 TRACE_S = 800
 LAST_TRACE_S = 80
 """Of the trace that the last gateway of a story takes in before it ends."""
-MOMENT_MAX_S = 1.0
-"""The latest kill; the earliest comes before the gateway has opened anything."""
+LINES_MAX = 150
+"""Of the journal that a gateway writes before the latest kill."""
+STARTS_PERCENT = 20
+"""Of the kills, that come while a gateway starts: before it has opened anything, or soon after."""
+START_S = 0.3
+JITTER_S = 0.05
+"""The latest kill after the last line that is waited for: it comes at any moment of what follows."""
+POLL_S = 0.002
 STORY_RUNS = 10
-LAST_RUN_TIMEOUT_S = 120.0
+RUN_TIMEOUT_S = 120.0
 BLOCK_PERIOD_MS = 50
 JOURNAL_NAME = "journal"
 
@@ -250,8 +258,10 @@ class Killer:
         site = self._folder / f"site-{number}"
         self._configure(site, f"replay:{self._folder / 'frames.log'}?speed=max&loop=0")
         for _ in range(kills):
-            victim = self._start(site)
-            victim.join(self._random.uniform(0, MOMENT_MAX_S))
+            is_start = self._random.random() < STARTS_PERCENT / 100
+            line_count = 0 if is_start else self._random.randint(1, LINES_MAX)
+            victim = self._start_and_wait(site, line_count)
+            victim.join(self._random.uniform(0, START_S if is_start else JITTER_S))
             is_early = victim.exitcode is not None
             victim.kill()
             victim.join()
@@ -260,7 +270,7 @@ class Killer:
             progress.update()
         self._configure(site, f"replay:{self._folder / 'last.log'}?speed=max")
         last = self._start(site)
-        last.join(LAST_RUN_TIMEOUT_S)
+        last.join(RUN_TIMEOUT_S)
         last.kill()
         last.join()
         tally = check_site(site, (site / JOURNAL_NAME).read_text(), self._frames, self._node.genesis)
@@ -268,6 +278,18 @@ class Killer:
         if not tally.problems:
             shutil.rmtree(site)
         return tally
+
+    def _start_and_wait(self, site: Path, line_count: int) -> multiprocessing.context.ForkServerProcess:
+        """A gateway that has written so many lines of the journal, or has ended."""
+        journal = site / JOURNAL_NAME
+        end = lines_of(journal) + line_count
+        victim = self._start(site)
+        deadline = time.monotonic() + RUN_TIMEOUT_S
+        while lines_of(journal) < end and victim.exitcode is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no {line_count} lines of {journal} in {RUN_TIMEOUT_S:g} s; see above")
+            victim.join(POLL_S)
+        return victim
 
     def _configure(self, site: Path, source: str) -> None:
         text = CONFIG.format(node_url=self._node.url, source=source)
@@ -277,6 +299,11 @@ class Killer:
         victim = self._context.Process(target=kill_victim.run, args=(site, site / JOURNAL_NAME))
         victim.start()
         return victim
+
+
+def lines_of(path: Path) -> int:
+    """Whole lines of a file that may not be there yet."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def write_trace(path: Path, length_s: int) -> list[CanFrame]:
