@@ -111,6 +111,9 @@ class Gate(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._handler: asyncio.Protocol | None = None
+        self._is_paused = False
+        self._held = b""
+        """What came though it is paused."""
 
     @property
     def is_waiting(self) -> bool:
@@ -126,7 +129,12 @@ class Gate(asyncio.Protocol):
             self.pause()
 
     def data_received(self, data: bytes) -> None:
-        """Hand it to aiohttp."""
+        """Hand it to aiohttp, unless it is to wait."""
+        if self._is_paused:
+            # aiohttp, which does not know, lets the socket go on after a request: what that brings, waits here.
+            self._held += data
+            self.pause()
+            return
         if self._handler is None:
             if self._transport is None:
                 return
@@ -160,11 +168,16 @@ class Gate(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read nothing for a while."""
+        self._is_paused = True
         if self._transport and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def go_on(self) -> None:
         """Read again.  aiohttp may have stopped as well; then it stops again at the next bytes."""
+        self._is_paused = False
+        held, self._held = self._held, b""
+        if held:
+            self.data_received(held)
         if self._transport and not self._transport.is_closing():
             self._transport.resume_reading()
 
