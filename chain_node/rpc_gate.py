@@ -131,7 +131,7 @@ class Gate(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand it to aiohttp, unless it is to wait."""
         if self._is_paused:
-            # aiohttp, which does not know, lets the socket go on after a request: what that brings, waits here.
+            # aiohttp does not know, and lets the socket go on after a request: what that brings waits here.
             self._held += data
             self.pause()
             return
