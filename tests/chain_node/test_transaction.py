@@ -116,6 +116,7 @@ def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
         "busy": 14,
         "evidence_invalid": 15,
         "evidence_known": 16,
+        "validators_approval": 17,
         "balance_too_low": 32,
         "anchor_known": 33,
         "anchor_conflict": 34,
@@ -142,6 +143,9 @@ def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
         "mandate_payment_limit": 55,
         "mandate_day_limit": 56,
         "mandate_total_limit": 57,
+        "validators_number": 58,
+        "validators_pending": 59,
+        "validators_height": 60,
     }
     assert [kind.__name__ for _, kind in sorted(KINDS.items())] == [
         "Transfer",
@@ -156,8 +160,9 @@ def test_the_numbers_of_reasons_and_kinds_never_change() -> None:
         "MandateGrant",
         "MandatePay",
         "MandateRevoke",
+        "ValidatorsChange",
     ]
-    assert sorted(KINDS) == list(range(1, 13))
+    assert sorted(KINDS) == list(range(1, 14))
     assert [reason.label for reason in Reason if not reason.is_final] == [
         "nonce_ahead",
         "nonce_pending",
@@ -211,7 +216,7 @@ def body(**changes: Any) -> dict[int, Any]:
         (payload(f2=1 << 80), Reason.MALFORMED, "nonce is not from 0"),
         (payload(f3=SUPPLY_UCPC + 1), Reason.MALFORMED, "fee_ucpc is not from 0"),
         (payload(f4=None), Reason.MALFORMED, "valid_until is not a number"),
-        (payload(f5=13), Reason.UNKNOWN_KIND, "no transactions of kind 13"),
+        (payload(f5=14), Reason.UNKNOWN_KIND, "no transactions of kind 14"),
         (payload(f5=0, f6=None), Reason.UNKNOWN_KIND, "no transactions of kind 0"),
         (payload(f6=[]), Reason.MALFORMED, "no transfer: it is no map"),
         (payload(f6=body(f2=0)), Reason.MALFORMED, "amount_ucpc is not from 1 to 1000000000000000"),
@@ -293,6 +298,6 @@ def test_arbitrary_signed_values_are_only_ever_refused(value: object) -> None:
 
 
 def test_a_receipt_cannot_carry_a_reason_that_keeps_a_transaction_out_of_blocks() -> None:
-    for number in (*range(1, EFFECT_FIRST), 58, 255):
+    for number in (*range(1, EFFECT_FIRST), 61, 255):
         with pytest.raises(WireError, match=f"reason {number} stands in no receipt"):
             Receipt.decode(cbor.encode({1: CHAIN_ID, 2: number, 3: 0}))
