@@ -1,6 +1,7 @@
 """What holds in every test: all money of each block that its process executes is counted."""
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,16 @@ def audit_of_every_block() -> Iterator[None]:
         patch.setattr(ledger, "execute", audited(ledger.execute, lambda made: made))
         patch.setattr(ledger, "impeachment_block", audited(ledger.impeachment_block, lambda made: made[1]))
         yield
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A command that a test calls in its own process may set up the log, and whoever comes next needs it."""
+    log = logging.getLogger("cpc")
+    level = log.level
+    yield
+    logging.disable(logging.NOTSET)
+    log.setLevel(level)
 
 
 def pytest_collection(session: pytest.Session) -> None:
