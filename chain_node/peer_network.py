@@ -44,6 +44,7 @@ from chain_node.peer_gossip import Gossip, is_ours, parts
 from chain_node.peer_tls import TlsContext, TlsFailed
 from chain_node.transaction import Transaction
 from chain_node.upgrade import Announcements, Upgrade, newest
+from chain_node.verified import Verified
 from puf.ed25519 import SigningKey
 
 TICK_MS = 1_000
@@ -106,6 +107,7 @@ class PeerNetwork:
         """Numbers of the newest set of validators and of the one in force, as the committee is known."""
         self._too_old: Upgrade | None = None
         self._node: Node | None = None
+        self._verified = Verified({})
         self._connections: dict[Connection, None] = {}
         """All, in the order in which they came."""
         self._open: dict[bytes, Connection] = {}
@@ -126,6 +128,7 @@ class PeerNetwork:
     def attach(self, node: Node) -> None:
         """Serve this node."""
         self._node = node
+        self._verified = Verified(node.pool)
         self._seat()
 
     @property
@@ -274,7 +277,7 @@ class PeerNetwork:
     @property
     def known(self) -> Known:
         """Transactions that need not be verified again."""
-        return self.node.pool
+        return self._verified
 
     def glance(self, sender: bytes, header: Header, proof: Vote | Certificate | None) -> Fate:
         """What a block is worth, before it is read."""
@@ -364,6 +367,7 @@ class PeerNetwork:
         if isinstance(item, int):
             self.node.hear(connection.public, item)
         else:
+            self._verified.note(item)
             self.node.deliver(connection.public, item)
 
     def lost(self, connection: Connection, why: PeerError | None) -> None:
