@@ -333,9 +333,7 @@ class Anchorer:
 
     def _restore(self) -> LightClient:
         try:
-            return LightClient.restore(
-                self._genesis, self._disk.read_file(self._head_path, HEAD_SIZE_MAX)
-            )
+            return LightClient.restore(self._genesis, self._disk.read_file(self._head_path, HEAD_SIZE_MAX))
         except FileMissing:
             return LightClient(self._genesis)
         except (ChainError, FileTooLarge) as error:
