@@ -129,8 +129,9 @@ class Checks:
     def on_said(self, name: str, vote: Vote, life: int = 1) -> None:
         """An honest node says this; over all its restarts it must never contradict what it has said.
 
-        life: counts its restarts.  A ROUND binds it for its life only: it is not kept, for what makes
-        a lock is a COMMIT, and a PREPARE of that round would have been kept.
+        life: counts how often it has begun with what was kept, after a restart or a full disk.  A ROUND binds
+        it for its life only: it is not kept, for what makes a lock is a COMMIT, and a PREPARE of that round
+        would have been kept.
         """
         place = (vote.height, vote.round, vote.phase)
         said = self._said.setdefault(name, {})

@@ -116,6 +116,9 @@ class Node:
         self.store: SimStore
         self.is_up = False
         self.starts = 0
+        self._lives = 0
+        """How often its consensus has begun with what was kept: at each start, and after a full disk."""
+        self._core: object = None
         self.busy_until_us = 0
         self._tick_us = -1
 
@@ -266,12 +269,15 @@ class Node:
     def post(self, sends: Sends) -> None:
         """Send what came out of the replica, once the disk is done."""
         world, own = self.world, self.address
+        if self.replica.core is not self._core:
+            self._core = self.replica.core
+            self._lives += 1
         for peer, message in sends:
             if isinstance(message, Ballot):
                 if message.vote.voter == own:
-                    world.checks.on_said(self.name, message.vote, self.starts)
+                    world.checks.on_said(self.name, message.vote, self._lives)
             elif isinstance(message, Proposal) and message.seal and message.seal.voter == own:
-                world.checks.on_said(self.name, message.seal, self.starts)
+                world.checks.on_said(self.name, message.seal, self._lives)
             world.send(self, peer, message, self.busy_until_us)
 
     def _on_commit(self, block: Block, certificate: Certificate) -> None:
