@@ -333,7 +333,9 @@ def check_block(
     known: see `execute`.  Raises IllicitBlock, which says what is not as it must be; NodeMissing.
     """
     header = block.header
-    _check_header(header, parent, genesis, _validators_after(read_node, parent, genesis))
+    before = known or State(MerkleMap(Overlay(read_node), parent.state_root))
+    validators = validator_set.present(before, genesis.validators).at(parent.height + 1)
+    _check_header(header, parent, genesis, validators)
     if header.round == IMPEACHMENT_ROUND:
         made, execution = impeachment_block(read_node, parent, genesis, schedule)
         _check_same(made.header, header, "this parent's impeachment block has")
@@ -346,17 +348,12 @@ def check_block(
     if len(block.transactions) > genesis.block_tx_max:
         raise IllicitBlock(header.height, f"it has more than {genesis.block_tx_max} transactions")
     place = Place(genesis, header.height, header.time_ms, header.proposer, schedule)
-    execution = execute(read_node, parent, place, block.transactions, known)
+    execution = execute(read_node, parent, place, block.transactions, before)
     for transaction, error in execution.refused:
         raise IllicitBlock(header.height, f"transaction {transaction.tx_hash.hex()}: {error}")
     made = block_of(parent, place, header.round, execution)
     _check_same(made.header, header, "its transactions make of its parent")
     return execution
-
-
-def _validators_after(read_node: Callable[[bytes], bytes], parent: Head, genesis: Genesis) -> ValidatorSet:
-    state = State(MerkleMap(Overlay(read_node), parent.state_root))
-    return validator_set.present(state, genesis.validators).at(parent.height + 1)
 
 
 def _check_header(header: Header, parent: Head, genesis: Genesis, validators: ValidatorSet) -> None:

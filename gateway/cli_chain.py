@@ -12,11 +12,17 @@ import asyncio
 import os
 import re
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,
+)
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from chain_node.errors import NodeBusy, NodeUnavailable, Refused, WireError
 from chain_node.light_client import LightClient
@@ -38,9 +44,6 @@ from puf import cbor
 from puf.did import ED25519, parse_did_key
 from puf.ed25519 import SigningKey
 from puf.errors import DecodeError, PufError
-
-if TYPE_CHECKING:
-    pass
 
 NODE = "http://127.0.0.1:7545"
 WAIT_MS = 60_000
@@ -99,6 +102,18 @@ def account_key(text: str) -> bytes:
     if codec != ED25519:
         raise ArgumentTypeError(f"{text!r} is a key for sealing; an account's reads did:key:z6Mk...")
     return public
+
+
+def add_command(
+    kinds: "_SubParsersAction[ArgumentParser]", examples: Mapping[str, str], name: str, what: str
+) -> ArgumentParser:
+    """One command among its kind, its help with its examples."""
+    return kinds.add_parser(
+        name,
+        help=what,
+        formatter_class=RawDescriptionHelpFormatter,
+        epilog=f"examples:\n{examples[name]}",
+    )
 
 
 def add_node(command: ArgumentParser) -> None:

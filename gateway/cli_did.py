@@ -9,9 +9,9 @@ from argparse import (
     ArgumentParser,
     ArgumentTypeError,
     Namespace,
-    RawDescriptionHelpFormatter,
     _SubParsersAction,
 )
+from functools import partial
 from pathlib import Path
 
 from chain_node.wire import DidDeactivate, DidEntry, DidRegister, DidRotate
@@ -53,13 +53,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     names = subcommands.add_parser("did", help="names on the chain, whose keys may change")
     kinds = names.add_subparsers(dest="kind", metavar="KIND", required=True)
 
-    def command(name: str, what: str) -> ArgumentParser:
-        return kinds.add_parser(
-            name,
-            help=what,
-            formatter_class=RawDescriptionHelpFormatter,
-            epilog=f"examples:\n{EXAMPLES[name]}",
-        )
+    command = partial(cli_chain.add_command, kinds, EXAMPLES)
 
     create = command("create", "register a new name")
     create.add_argument(

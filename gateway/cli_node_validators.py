@@ -12,8 +12,9 @@ chain_node/validator_set.py says what is signed, and what the chain takes.
 """
 
 import json
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,7 @@ def add(kinds: "_SubParsersAction[ArgumentParser]") -> None:
     )
     steps = validators.add_subparsers(dest="step", metavar="STEP", required=True)
 
-    def command(name: str, what: str) -> ArgumentParser:
-        return steps.add_parser(
-            name,
-            help=what,
-            formatter_class=RawDescriptionHelpFormatter,
-            epilog=f"examples:\n{EXAMPLES[name]}",
-        )
+    command = partial(cli_chain.add_command, steps, EXAMPLES)
 
     propose = command("propose", "write a change, for the validators' operators to sign")
     propose.add_argument("file", type=Path, metavar="FILE", help="to be written")

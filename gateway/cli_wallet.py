@@ -5,7 +5,7 @@ Runs on CPython.  Part of the command line.
 
 import getpass
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
 from chain_node.wire import MEMO_SIZE_MAX, Body, Transfer
@@ -41,12 +41,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     kinds = wallet.add_subparsers(dest="kind", metavar="KIND", required=True)
 
     def command(name: str, what: str) -> ArgumentParser:
-        made = kinds.add_parser(
-            name,
-            help=what,
-            formatter_class=RawDescriptionHelpFormatter,
-            epilog=f"examples:\n{EXAMPLES[name]}",
-        )
+        made = cli_chain.add_command(kinds, EXAMPLES, name, what)
         made.add_argument("wallet", type=Path, metavar="FILE", help="the wallet's file")
         return made
 

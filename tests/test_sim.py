@@ -40,6 +40,12 @@ def test_seeds_hold(first: int) -> None:
         COVERAGE.add(result.coverage)
 
 
+@pytest.mark.parametrize("seed", [6_057, 7_561, 9_101])
+def test_who_begins_a_height_again_from_its_disk_may_say_again_what_it_said(seed: int) -> None:
+    """What was final before the network healed; and, after a full disk, votes of before a mere ROUND."""
+    assert run(plan_of(seed)).failure is None
+
+
 @pytest.mark.slow
 def test_they_take_every_transition_and_messages_have_every_fate() -> None:
     if not sum(COVERAGE.fates):

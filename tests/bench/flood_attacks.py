@@ -67,6 +67,11 @@ class Attacker:
         """Whether its time is over."""
         return time.monotonic() >= self._end
 
+    @property
+    def left_s(self) -> float:
+        """Of its time."""
+        return max(self._end - time.monotonic(), 0.0)
+
     async def pace(self) -> None:
         """Wait until it may use the processor again."""
         while True:
@@ -257,8 +262,10 @@ async def _say_unread(attacker: Attacker, writer: Writer, data: bytes) -> None:
     transport.pause_reading()
     writer.write(data)
     attacker.counts["asked"] += 1
-    while not attacker.is_over and not transport.is_closing():  # noqa: ASYNC110 - nothing tells of either
-        await asyncio.sleep(0.2)
+    # Until it is hung up on, or its time is over.
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(attacker.left_s):
+            await writer.wait_closed()
 
 
 async def _idle_peer(attacker: Attacker) -> None:
