@@ -2,7 +2,7 @@
 
 Runs on CPython; pure.  Where messages take longer than `timeout_ms` allows, every proposer is impeached, and
 no transaction ever enters a block.  So who sees a whole turn of proposers impeached in a row waits twice
-as long from then on, and half as long again after four turns of blocks that were theirs.  One proposer
+as long from then on, and half as long once four turns of blocks were theirs.  One proposer
 that is dead or bad changes nothing.  Each validator decides for itself; nothing rests on their agreeing.
 """
 
