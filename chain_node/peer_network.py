@@ -155,8 +155,8 @@ class PeerNetwork:
 
     @property
     def connection_count(self) -> int:
-        """Sockets that are open, proven or not."""
-        return len(self._connections)
+        """Connections that hold a place, proven or not: one that has been dropped only closes yet."""
+        return sum(not each.is_ended() for each in self._connections)
 
     def peers(self) -> list[PeerStatus]:
         """Those that we are connected with, members first."""

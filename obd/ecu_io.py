@@ -16,7 +16,8 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from obd.can_frame import EXTENDED, CanFrame
@@ -128,21 +129,33 @@ def answer_adapter(fd: int, adapter: SimulatedAdapter, bench: Bench) -> bool:
     return bool(data)
 
 
+@contextmanager
+def _plugged_in(link: Path | None) -> Iterator[PtyPort]:
+    """A port that is closed whenever a signal comes, be it while its link is made."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        port = PtyPort(link)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield port
+        finally:
+            port.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def run_pty(bench: Bench, new_adapter: Callable[[], SimulatedAdapter], link: Path | None) -> None:
     """An adapter on a pty, until told to stop."""
     while not bench.is_over():
         if not bench.is_plugged():
             bench.wait([], IDLE_MS)
             continue
-        port = PtyPort(link)
-        print(link or port.path, flush=True)
-        adapter = new_adapter()
-        try:
+        with _plugged_in(link) as port:
+            print(link or port.path, flush=True)
+            adapter = new_adapter()
             while bench.is_plugged():
                 if port.fd in bench.wait([port.fd], IDLE_MS):
                     answer_adapter(port.fd, adapter, bench)
-        finally:
-            port.close()
 
 
 def run_tcp(bench: Bench, new_adapter: Callable[[], SimulatedAdapter], port: int) -> None:
