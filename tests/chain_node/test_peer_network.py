@@ -445,7 +445,7 @@ def test_who_says_too_much_before_it_says_who_it_is_is_dropped(tmp_path: Path) -
             connection.peer.feed = lambda data, now_ms: iter(())  # type: ignore[method-assign]
             writer.write(bytes(1 << 18))
             await until(lambda: net["v0"].network.connection_count == 0)
-            assert str(connection.closed.result()) == "it says too much before it says who it is"
+            assert str(await connection.closed) == "it says too much before it says who it is"
             writer.close()
 
     asyncio.run(story())
