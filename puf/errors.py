@@ -9,6 +9,10 @@ ValueError or a TypeError.
       +- KeyFormatError  a key, or the text of one, that no honest party can have made
       +- SignatureError  well-formed bytes whose signature does not hold
       +- ProofError      a hash-tree proof that does not lead to the root
+      +- FastPathError   a peer that did not prove itself by the key of the last meeting
+      +- CookieError     a peer that demands cookies without end
+      +- GrantError      a grant, or a word on the time, that a device does not follow
+      +- NotesError      what a device once wrote into its flash cannot be read back
 
 No message ever carries a secret: keys in messages are public keys.
 """
@@ -32,3 +36,32 @@ class SignatureError(PufError):
 
 class ProofError(PufError):
     """The proof does not lead from the leaf, or from the old root, to the root."""
+
+
+class FastPathError(PufError):
+    """The short handshake has ended without a session; nothing of it may be used.
+
+    `reason`: str, one of those that puf/fast_path.py lists; `answer`: bytes to send before hanging up,
+    empty where the peer is told nothing.
+    """
+
+    def __init__(self, reason: str, text: str, answer: bytes = b"") -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.answer = answer
+
+
+class CookieError(PufError):
+    """Every answer is another demand for a cookie: the peer is overloaded, or someone plays it."""
+
+
+class GrantError(PufError):
+    """A device does not do what this grant asks.  `reason`: int, one of those of puf/grant.py."""
+
+    def __init__(self, reason: int, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class NotesError(PufError):
+    """Notes in flash are damaged, absent, or another key's; what to do is in the message."""
