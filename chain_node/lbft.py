@@ -38,6 +38,12 @@ INLINE_SIZE_MAX = 1 << 14
 """Bytes of transactions up to which a certificate travels with its block to everybody."""
 
 
+def announcement(certificate: Certificate, block: Block) -> Validate:
+    """Tells a peer of a final block that it may have: the block goes along only if that costs little."""
+    size = sum(len(transaction.data) for transaction in block.transactions)
+    return Validate(certificate, block if size <= INLINE_SIZE_MAX else None)
+
+
 class Core:
     """The consensus of one node.
 
@@ -115,7 +121,7 @@ class Core:
         """A node works on this height, whatever it said: what we lack is asked for, what it lacks is sent."""
         if height < self.current.height:
             if height > 0 and self._sync.may_serve(sender, now_ms):
-                self._duties.serve.append(Serve(sender, height, 1))
+                self._duties.serve.append(Serve(sender, height, 1, is_asked=False))
         elif height > self.current.height:
             self._sync.note(sender, height, self.current.height, now_ms)
             if not self.current.decided:
@@ -160,10 +166,7 @@ class Core:
         """Tell everybody that the last height is decided, if it was us who saw the quorum."""
         signatures = self._setup.signatures
         if last.decided and last.is_own_count and signatures.public in signatures.validators_at(last.height):
-            block, certificate = last.decided.block, last.decided.certificate
-            size = sum(len(transaction.data) for transaction in block.transactions)
-            message = Validate(certificate, block if size <= INLINE_SIZE_MAX else None)
-            self._duties.send.append((None, message))
+            self._duties.send.append((None, announcement(last.decided.certificate, last.decided.block)))
 
     def _count(self, sender: bytes, message: ConsensusMessage, fate: Fate) -> None:
         self.fates[fate] += 1
@@ -208,7 +211,7 @@ class Core:
             # Votes beyond the quorum come after each decision; a block for each of them would be a waste.
             pass
         elif self._sync.may_serve(sender, now_ms):
-            self._duties.serve.append(Serve(sender, message.height, 1))
+            self._duties.serve.append(Serve(sender, message.height, 1, is_asked=False))
         return Fate.LATE
 
     def _on_future(self, sender: bytes, message: ConsensusMessage, now_ms: int) -> Fate:

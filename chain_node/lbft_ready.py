@@ -76,6 +76,8 @@ class Serve:
     peer: bytes
     first: int
     count: int
+    is_asked: bool = True
+    """Otherwise it may well have the block, and lack nothing but the certificate: `announcement`."""
 
 
 @dataclass(frozen=True, slots=True)

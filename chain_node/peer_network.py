@@ -27,7 +27,7 @@ from chain_node import messages
 from chain_node.block import Certificate, Header, Known, Vote
 from chain_node.errors import PeerError, PortInUse, StorageError
 from chain_node.genesis import Genesis
-from chain_node.lbft import INLINE_SIZE_MAX
+from chain_node.lbft import announcement
 from chain_node.lbft_states import Fate
 from chain_node.ledger import Head
 from chain_node.listener import Listener, bind
@@ -269,8 +269,7 @@ class PeerNetwork:
             log.warning("cannot show block %d to peers: %s", head.height, error)
             return
         for block, certificate in certified:
-            size = sum(len(transaction.data) for transaction in block.transactions)
-            self._hand(late, Validate(certificate, block if size <= INLINE_SIZE_MAX else None))
+            self._hand(late, announcement(certificate, block))
 
     # For connections
 

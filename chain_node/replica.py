@@ -26,7 +26,7 @@ from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
 from chain_node.impeachment import Impeachments
 from chain_node.kept import Kept
-from chain_node.lbft import Core
+from chain_node.lbft import Core, announcement
 from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
 from chain_node.lbft_states import Fate, earliest_ms
 from chain_node.ledger import Execution, Head, Place
@@ -387,7 +387,8 @@ class Replica:
 
     def _serve(self, serve: Serve) -> None:
         for block, certificate in self.store.certified(serve.first, serve.count):
-            self._sends.append((serve.peer, Validate(certificate, block)))
+            message = Validate(certificate, block) if serve.is_asked else announcement(certificate, block)
+            self._sends.append((serve.peer, message))
 
     def _accuse(self) -> None:
         """Bring the evidence we have on chain, in transactions that cost nothing, until it is there."""

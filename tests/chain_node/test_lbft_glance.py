@@ -152,7 +152,7 @@ def test_who_speaks_of_an_earlier_height_is_served_and_not_twice_in_a_while() ->
         committee.wait(PERIOD_MS)
         committee.settle()
     core, stranger = committee["v0"].core, STRANGERS[0].public
-    assert core.hear(stranger, 1, committee.now_ms).serve == (Serve(stranger, 1, 1),)
+    assert core.hear(stranger, 1, committee.now_ms).serve == (Serve(stranger, 1, 1, is_asked=False),)
     assert core.hear(stranger, 1, committee.now_ms) == NOTHING
     assert core.hear(STRANGERS[1].public, 0, committee.now_ms) == NOTHING
     assert core.hear(STRANGERS[1].public, 3, committee.now_ms) == NOTHING, "it is where we are"

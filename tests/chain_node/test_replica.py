@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chain_node import ledger
+from chain_node import lbft, ledger
 from chain_node.block import Block, Phase, certify
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.kept import Kept
@@ -256,6 +256,24 @@ def test_who_was_away_is_given_what_it_missed(mesh: Mesh) -> None:
     assert mesh.heights() == dict.fromkeys(mesh.keys, 21)
     served = [message for name, message in mesh.sent if isinstance(message, Validate) and message.block]
     assert served
+
+
+def test_who_lacks_only_a_certificate_is_not_sent_a_large_block(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lbft, "INLINE_SIZE_MAX", 0)
+    mesh.submit("v0", pay(mesh))
+    # It sees the block, and no vote on it.
+    mesh.is_lost = lambda sender, receiver, message: receiver == "v2" and not isinstance(message, Proposal)
+    mesh.wait(1_000)
+    assert mesh.heights() == dict.fromkeys(mesh.keys, 1) | {"v2": 0}
+    mesh.is_lost = lambda sender, receiver, message: False
+    mesh.sent.clear()
+    mesh.wait(900)
+    assert mesh["v2"].head.height == 1
+    told = [message for name, message in mesh.sent if isinstance(message, Validate) and message.height == 1]
+    assert told
+    assert [message.block for message in told] == [None] * len(told)
 
 
 def test_a_certified_block_that_cannot_be_ends_the_node(mesh: Mesh) -> None:
