@@ -13,6 +13,12 @@ ValueError or a TypeError.
       +- CookieError     a peer that demands cookies without end
       +- GrantError      a grant, or a word on the time, that a device does not follow
       +- NotesError      what a device once wrote into its flash cannot be read back
+      +- CredentialError a token or a status list that is genuine, and yet does not count
+      +- SourceError       memory that does not hold what power-up left in it
+      +- EnrolmentError    readouts that no key may be built on
+      |   +- RegionTaken   cells that a key has been built on already
+      +- ReproductionError a key that did not come back; why is told to nobody
+      +- AttemptsExceeded  too many of those, too fast
 
 No message ever carries a secret: keys in messages are public keys.
 """
@@ -65,3 +71,46 @@ class GrantError(PufError):
 
 class NotesError(PufError):
     """Notes in flash are damaged, absent, or another key's; what to do is in the message."""
+
+
+class CredentialError(PufError):
+    """The token is genuine, and yet does not count.
+
+    `reason`: str: expired, early, time, audience, nonce, age, issuer, holder, withheld, revoked, stale or list.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class SourceError(PufError):
+    """The memory does not hold a power-up pattern now; cut the power of the device and start it again."""
+
+
+class EnrolmentError(PufError):
+    """These readouts give no key that is both strong and safe to come back; the text says what is wrong."""
+
+
+class RegionTaken(EnrolmentError):
+    """A second key from the same cells would give away the first; take other cells, or revoke for good."""
+
+
+class ReproductionError(PufError):
+    """The root did not come back.
+
+    Noise, another chip and manipulated helper data all look like this: whoever tries helper data out on a
+    device must not learn which it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("refused; cut the power of the device and start it again, or enrol it anew")
+
+
+class AttemptsExceeded(PufError):
+    """Too many reproductions failed.  `wait_ms`: int, until the next is allowed; None: enrol anew."""
+
+    def __init__(self, wait_ms: "int | None") -> None:
+        self.wait_ms = wait_ms
+        what = "enrol the device anew" if wait_ms is None else f"wait {wait_ms} ms"
+        super().__init__(f"too many failed attempts to reproduce the key; {what}")
