@@ -15,8 +15,8 @@ Both identities are covered by the tag, too: external_aad = << [gateway, device]
 with a nonce (type cpc/time-request, payload [nonce, floor of its replay window]) and gets it under the same
 key (type cpc/time, payload [nonce, time in ms]).  Anybody may carry both, the visitor included.  The answer
 was made between asking and hearing, so the time is known up to that span, and then up to the drift of the
-device's own clock.  A time that is not known refuses every grant: there is no exception.  A grant has ended when it
-may have ended; it has begun when it may have begun.
+device's own clock.  A time that is not known refuses every grant: there is no exception.  A grant has
+ended when it may have ended; it has begun when it may have begun.
 
 Reasons of GrantError:
 
