@@ -19,6 +19,8 @@ ValueError or a TypeError.
       |   +- RegionTaken   cells that a key has been built on already
       +- ReproductionError a key that did not come back; why is told to nobody
       +- AttemptsExceeded  too many of those, too fast
+      +- ReadoutError      readouts from which nothing can be learnt about a chip
+      |   +- TooFewCells   a response has fewer debiased bits than were asked for
 
 No message ever carries a secret: keys in messages are public keys.
 """
@@ -114,3 +116,16 @@ class AttemptsExceeded(PufError):
         self.wait_ms = wait_ms
         what = "enrol the device anew" if wait_ms is None else f"wait {wait_ms} ms"
         super().__init__(f"too many failed attempts to reproduce the key; {what}")
+
+
+class ReadoutError(PufError):
+    """Readouts from which nothing can be learnt about a chip: none, one, empty ones, or of different sizes."""
+
+
+class TooFewCells(ReadoutError):
+    """A response has fewer debiased bits than were asked for.  `bits`, `wanted`: how many."""
+
+    def __init__(self, bits: int, wanted: int) -> None:
+        super().__init__(f"this response has {bits} bits after debiasing, and {wanted} are needed; take more cells")
+        self.bits = bits
+        self.wanted = wanted
