@@ -12,15 +12,15 @@ mandate.py, 13 in validator_set.py.  Deterministic bytes, strict in both directi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from chain_node import book
 from chain_node.did_ledger import DidDeactivate, DidRegister, DidRotate
 from chain_node.errors import Refused, WireError
 from chain_node.escrow import EscrowOpen, EscrowRefund, EscrowSettle
-from chain_node.fields import KEY_SIZE, Fields, read
+from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE, Fields, read
 from chain_node.mandate import MandateGrant, MandatePay, MandateRevoke
 from chain_node.reason import EFFECT_FIRST, Reason
 from chain_node.validator_set import ValidatorsChange
@@ -56,6 +56,17 @@ class Transfer:
     @classmethod
     def from_map(cls, value: object) -> "Transfer":
         """Raises WireError."""
+        if type(value) is dict and len(value) == 3:
+            to, amount_ucpc, memo = value.get(1), value.get(2), value.get(3)
+            if (
+                type(to) is bytes
+                and len(to) == KEY_SIZE
+                and type(amount_ucpc) is int
+                and 1 <= amount_ucpc <= SUPPLY_UCPC
+                and type(memo) is bytes
+                and len(memo) <= MEMO_SIZE_MAX
+            ):
+                return cls(to, amount_ucpc, memo)
         fields = Fields(value, "transfer")
         body = cls(
             to=fields.blob(1, "to", KEY_SIZE),
@@ -176,9 +187,11 @@ KINDS: dict[int, type[Body]] = {
 """Every kind that the ledger knows.  A number is never used again for something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A signed transaction.  Made by `sign` or `decode`, so that its signature always holds."""
+class Transaction(NamedTuple):
+    """A signed transaction.  Made by `sign` or `decode`, so that its signature always holds.
+
+    A tuple, which is made in half the time: a node takes thousands a second.
+    """
 
     sender: bytes
     """The signer's public key, 32 bytes: the account that pays."""
@@ -191,7 +204,7 @@ class Transaction:
     valid_until: int | None
     """The last height that may include it; None: any."""
     body: Body
-    data: bytes = field(repr=False)
+    data: bytes
     """The bytes that travel: a COSE_Sign1."""
     tx_hash: bytes
     """SHA-256 of `data`: its name."""
@@ -252,29 +265,53 @@ class Transaction:
         except SignatureError as error:
             raise Refused(Reason.BAD_SIGNATURE, str(error)) from None
         try:
-            fields = Fields(read(signed.payload, "transaction", TX_SIZE_LIMIT), "transaction")
-            chain_id = fields.blob(1, "chain id")
-            nonce = fields.integer(2, "nonce")
-            fee_ucpc = fields.integer(3, "fee_ucpc", 0, SUPPLY_UCPC)
-            valid_until = fields.integer(4, "valid_until") if fields.has(4) else None
-            kind = fields.integer(5, "kind")
-            body_map = fields.take(6, "body")
-            fields.done()
+            value = read(signed.payload, "transaction", TX_SIZE_LIMIT)
+            chain_id, nonce, fee_ucpc, valid_until, kind, body_map = _usual(value) or _any(value)
             if kind not in KINDS:
                 raise Refused(Reason.UNKNOWN_KIND, f"this ledger knows no transactions of kind {kind}")
             body = KINDS[kind].from_map(body_map)
         except WireError as error:
             raise Refused(Reason.MALFORMED, str(error)) from None
-        return cls(
-            sender=signed.kid,
-            chain_id=chain_id,
-            nonce=nonce,
-            fee_ucpc=fee_ucpc,
-            valid_until=valid_until,
-            body=body,
-            data=data,
-            tx_hash=transaction_hash(data),
-        )
+        return cls(signed.kid, chain_id, nonce, fee_ucpc, valid_until, body, data, transaction_hash(data))
+
+
+_Head = tuple[bytes, int, int, int | None, int, object]
+"""Chain id, nonce, fee_ucpc, valid_until, kind, body as a map."""
+
+
+def _usual(value: object) -> _Head | None:
+    """What a payload without `valid_until` says, if it is in order; most are."""
+    if type(value) is not dict or len(value) != 5:
+        return None
+    chain_id, nonce, fee_ucpc, kind = value.get(1), value.get(2), value.get(3), value.get(5)
+    if (
+        type(chain_id) is bytes
+        and len(chain_id) == HASH_SIZE
+        and type(nonce) is int
+        and 0 <= nonce <= INT_MAX
+        and type(fee_ucpc) is int
+        and 0 <= fee_ucpc <= SUPPLY_UCPC
+        and type(kind) is int
+        and 0 <= kind <= INT_MAX
+        and 6 in value
+    ):
+        return chain_id, nonce, fee_ucpc, None, kind, value[6]
+    return None
+
+
+def _any(value: object) -> _Head:
+    """What a payload says.  Raises WireError, which names what is wrong with it."""
+    fields = Fields(value, "transaction")
+    head = (
+        fields.blob(1, "chain id"),
+        fields.integer(2, "nonce"),
+        fields.integer(3, "fee_ucpc", 0, SUPPLY_UCPC),
+        fields.integer(4, "valid_until") if fields.has(4) else None,
+        fields.integer(5, "kind"),
+        fields.take(6, "body"),
+    )
+    fields.done()
+    return head
 
 
 def transaction_hash(data: bytes) -> bytes:

@@ -137,7 +137,7 @@ def test_a_header_out_of_bounds_is_none(field: int, value: object, message: str)
 
 def test_a_block_comes_back_and_known_transactions_are_not_verified_again() -> None:
     assert Block.decode(BLOCK.encode()) == BLOCK
-    marked = replace(BLOCK.transactions[1], fee_ucpc=77)
+    marked = BLOCK.transactions[1]._replace(fee_ucpc=77)
     again = Block.decode(BLOCK.encode(), {marked.tx_hash: marked})
     assert again.transactions == (BLOCK.transactions[0], marked, BLOCK.transactions[2])
 

@@ -1,7 +1,5 @@
 """One connection: hello, messages, glances, limits, silence, slow readers, garbage; two ends in memory."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,7 +143,7 @@ def test_of_a_final_block_that_is_not_wanted_the_certificate_stays() -> None:
 
 
 def test_known_transactions_are_not_verified_again() -> None:
-    known = replace(PAY, fee_ucpc=PAY.fee_ucpc)
+    known = PAY._replace(fee_ucpc=PAY.fee_ucpc)
     pair = Pair(desk=Desk(known={PAY.tx_hash: known})).settle()
     say(pair, Relay((PAY,)))
     relay = pair.at_bob[-1]

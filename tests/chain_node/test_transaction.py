@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain_node import transaction
 from chain_node.errors import Refused, WireError
 from chain_node.reason import EFFECT_FIRST, Reason
 from chain_node.transaction import (
@@ -295,6 +296,57 @@ def test_arbitrary_bytes_are_only_ever_refused(data: bytes) -> None:
 def test_arbitrary_signed_values_are_only_ever_refused(value: object) -> None:
     with pytest.raises(Refused):
         Transaction.decode(cose.sign1(TX_TYP, cbor.encode(value), ALICE))
+
+
+ODD: st.SearchStrategy[object] = st.one_of(
+    st.sampled_from(
+        [0, 1, -1, 2**53 - 1, 2**53, SUPPLY_UCPC, SUPPLY_UCPC + 1, True, None, 1.0, bytes(31), {}]
+    ),
+    st.binary(max_size=66),
+    HASHES,
+    st.integers(-2, 2**65),
+)
+
+
+@given(value=st.dictionaries(st.integers(0, 7), ODD, max_size=7) | ODD)
+def test_what_is_read_the_short_way_is_what_is_read_field_by_field(value: object) -> None:
+    try:
+        head = transaction._any(value)
+    except WireError:
+        head = None
+    # A limit of height is rare and has no short way.
+    assert transaction._usual(value) == (head if head and head[3] is None else None)
+
+
+@given(chain_id=HASHES, nonce=ODD, fee_ucpc=ODD, kind=ODD)
+def test_the_short_way_has_the_same_bounds(
+    chain_id: bytes, nonce: object, fee_ucpc: object, kind: object
+) -> None:
+    value = {1: chain_id, 2: nonce, 3: fee_ucpc, 5: kind, 6: b""}
+    try:
+        head = transaction._any(value)
+    except WireError:
+        head = None
+    assert transaction._usual(value) == head
+
+
+@given(to=HASHES | ODD, amount_ucpc=ODD, memo=ODD)
+def test_a_transfer_has_the_same_bounds_the_short_way(to: object, amount_ucpc: object, memo: object) -> None:
+    is_one = (
+        isinstance(to, bytes)
+        and len(to) == 32
+        and type(amount_ucpc) is int
+        and 1 <= amount_ucpc <= SUPPLY_UCPC
+        and isinstance(memo, bytes)
+        and len(memo) <= 64
+    )
+    try:
+        read = Transfer.from_map({1: to, 2: amount_ucpc, 3: memo})
+    except WireError:
+        assert not is_one
+    else:
+        assert is_one
+        assert read.to_map() == {1: to, 2: amount_ucpc, 3: memo}
 
 
 def test_a_receipt_cannot_carry_a_reason_that_keeps_a_transaction_out_of_blocks() -> None:
