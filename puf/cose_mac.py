@@ -70,7 +70,7 @@ def parse_mac0(data: bytes, typ: str, external_aad: bytes = b"") -> Parsed:
         raise DecodeError("the unprotected header is not empty; nothing in it would be covered by the tag")
     if len(tag) != TAG_BYTES:
         raise DecodeError(f"the tag of HMAC 256/256 has {TAG_BYTES} bytes, not {len(tag)}")
-    header = cbor.decode(protected, HEADER_SIZE_MAX, 1)
+    header = cbor.decode(protected, HEADER_SIZE_MAX, 2)
     kid = header.get(KID) if isinstance(header, dict) else None
     # The one encoding of what it must say; this also refuses critical parameters and other algorithms.
     if not isinstance(kid, bytes) or protected != _protected(typ, kid):
