@@ -126,6 +126,6 @@ class TooFewCells(ReadoutError):
     """A response has fewer debiased bits than were asked for.  `bits`, `wanted`: how many."""
 
     def __init__(self, bits: int, wanted: int) -> None:
-        super().__init__(f"this response has {bits} bits after debiasing, and {wanted} are needed; take more cells")
+        super().__init__(f"{bits} bits are left after debiasing, and {wanted} are needed; take more cells")
         self.bits = bits
         self.wanted = wanted

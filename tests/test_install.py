@@ -76,7 +76,8 @@ LICENCES = {
         "bsd-2-clause",
         "bsd-3-clause",
     ),
-    *("isc", "mit", "mit license", "mit-0", "psf-2.0", "python software foundation license", "any-osi"),
+    *("isc", "mit", "mit license", "mit-0", "mit-cmu", "0bsd", "zlib", "cc0-1.0"),
+    *("psf-2.0", "python software foundation license", "any-osi"),
     # These bind only whoever changes the package itself, and we change none.
     *("lgpl-3.0-only", "mpl-2.0", "mozilla public license 2.0 (mpl 2.0)"),
 }
