@@ -23,6 +23,7 @@ from gateway import (
     cli_node,
     cli_obd,
     cli_proof,
+    cli_puf,
     cli_read,
     cli_remote,
     cli_verify,
@@ -79,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote),
-        *(cli_node, cli_wallet, cli_did),
+        *(cli_node, cli_wallet, cli_did, cli_puf),
     ):
         module.add(subcommands)
     return main_parser
