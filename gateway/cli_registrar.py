@@ -1,0 +1,140 @@
+"""What the commands for devices share: the site they belong to, and its chain, believed only on proof.
+
+Runs on CPython, on Linux.  Part of the command line.  Beside the site's configuration lie
+
+    devices.sqlite    the registry (gateway/devices.py)
+    devices.chain     how far the chain was followed        devices.pending   a transaction on its way
+    devices.lock      held while a command changes something
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from chain_node.errors import NodeRefused, Refused
+from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, Reason, TransactionEvidence
+from gateway import cli_chain
+from gateway.anchor import DEV_FUND_UCPC
+from gateway.cli_chain import Chain
+from gateway.cli_gateway import add_config_option
+from gateway.cli_output import Output, whole_number
+from gateway.config import GatewayConfig, load
+from gateway.crypto.key_file import load_gateway_key
+from gateway.devices import FILE_NAME, Devices
+from gateway.enrolment import RegistryConflict, Site
+from gateway.errors import AnchorError, GatewayBusy
+from puf.did import did_key
+from puf.ed25519 import SigningKey
+
+ATTEMPTS_MAX = 4
+"""Transactions signed for one purpose, when the running gateway takes their nonce each time."""
+
+
+class ChainRegistrar:
+    """The chain as enrolment sees it.  See gateway.enrolment.Registrar."""
+
+    def __init__(self, chain: Chain, key: SigningKey, pending: Path, wait_ms: int) -> None:
+        self._chain = chain
+        self._key = key
+        self._pending = pending
+        self._wait_ms = wait_ms
+
+    async def entry(self, name: bytes) -> tuple[DidEntry | None, int]:
+        """The name as it is now, proven, and the block after which that is so."""
+        answer = await self._chain.node.get_did(name)
+        height = answer.evidence.link.header.height
+        if self._chain.client.head.height < height:
+            await self._chain.follow(height)
+        return self._chain.client.confirm_did(name, answer.evidence), height
+
+    async def apply(self, body: DidRegister | DidDeactivate | Anchor) -> TransactionEvidence:
+        """A transaction that is final and had its effect.  Raises NotFinal, Refused, RegistryConflict."""
+        waiting = cli_chain.read_pending(self._pending)
+        if waiting:
+            try:
+                sent = await self._chain.settle(waiting, self._pending, self._wait_ms)
+                if waiting.body == body and sent.is_applied:
+                    return self._chain.client.completed(sent.evidence)
+            except Refused:
+                # It is proven, or said by the node, that it never will be; what is wanted is sent below.
+                pass
+        await self._fund()
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                sent = await self._chain.send(self._key, body, None, self._pending, self._wait_ms)
+                break
+            except Refused as error:
+                if error.reason is not Reason.NONCE_USED or attempt == ATTEMPTS_MAX - 1:
+                    raise
+        is_known = isinstance(body, Anchor) and sent.receipt.reason is Reason.ANCHOR_KNOWN
+        if not sent.is_applied and not is_known:
+            raise RegistryConflict(
+                f"the chain took {type(body).__name__} without effect: {sent.receipt.reason.label}; "
+                "see what it has: cpc did show, cpc device show"
+            )
+        return self._chain.client.completed(sent.evidence)
+
+    async def _fund(self) -> None:
+        """On a development chain: play money when there is none.  Elsewhere somebody must pay."""
+        fee_ucpc = self._chain.client.genesis.fee_min_ucpc
+        if (await self._chain.account(self._key.public)).balance_ucpc >= fee_ucpc:
+            return
+        did = did_key(self._key.public)
+        try:
+            await self._chain.node.fund(self._key.public, DEV_FUND_UCPC)
+        except NodeRefused as error:
+            raise AnchorError(f"send some CPC to this gateway's account, {did}, and try again") from error
+        deadline_ms = time.monotonic_ns() // 1_000_000 + self._wait_ms
+        while (await self._chain.account(self._key.public)).balance_ucpc < fee_ucpc:
+            if time.monotonic_ns() // 1_000_000 > deadline_ms:
+                raise AnchorError(f"the development chain does not pay {did}; is its node making blocks?")
+            await asyncio.sleep(cli_chain.POLL_MS / 1000)
+            await self._chain.follow()
+
+
+def add_site(command: ArgumentParser, is_sending: bool = True) -> None:
+    """Adds -c, --json, and --wait-ms to what sends transactions."""
+    add_config_option(command)
+    if is_sending:
+        command.add_argument(
+            "--wait-ms",
+            type=whole_number,
+            default=cli_chain.WAIT_MS,
+            metavar="MS",
+            help=f"for a transaction to be final [{cli_chain.WAIT_MS}]",
+        )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+@contextmanager
+def open_site(args: Namespace) -> Iterator[tuple[Site, GatewayConfig]]:
+    """The site that -c names.  Raises ConfigError, KeyFileError, DatabaseError, GatewayBusy."""
+    config = load(args.config)
+    key = load_gateway_key(config.key_path)
+    folder = config.file.parent
+    lock = os.open(folder / "devices.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GatewayBusy("another command changes the devices of this site; wait for it") from error
+        with Devices(folder / FILE_NAME, key) as devices:
+            yield Site(key.identity, devices, os.urandom, lambda: time.time_ns() // 1_000_000), config
+    finally:
+        os.close(lock)
+
+
+@asynccontextmanager
+async def open_registrar(
+    args: Namespace, output: Output, site: Site, config: GatewayConfig
+) -> AsyncIterator[ChainRegistrar]:
+    """The site's chain, followed to its head by a light client that trusts the site's genesis."""
+    folder = config.file.parent
+    told = Namespace(node=config.chain.node_url, genesis=config.genesis_path)
+    async with Chain(told, output, folder / "devices.chain") as chain:
+        yield ChainRegistrar(chain, site.key, folder / "devices.pending", args.wait_ms)

@@ -1,0 +1,92 @@
+"""A device that is simulated whole: a chip, its flash in a folder, and what a lock does when it is visited.
+
+Runs on CPython.  The same files of `puf/` that a board runs: after power-on it reads its cells, checks the
+gateway's signature on its helper data if it does curves, finds its root, and answers the fast path.  Flash
+is two files for each kind of note, so that what a board remembers, a later run remembers.
+"""
+
+import os
+from pathlib import Path
+
+from gateway.disk import Disk, FileMissing
+from puf import helper_data, helper_signature, keys
+from puf.attempts import Attempts
+from puf.cose import parse1
+from puf.fast_path import Responder, Step
+from puf.fast_path_keys import Pairing, Pairings
+from puf.notes import Notes, Slots
+from puf.puf_simulator import SimulatedChip
+
+SLOT_BYTES_MAX = 1_024
+NONCE_BYTES = 16
+
+
+class FileSlots(Slots):
+    """Flash for one kind of note: NAME.0 and NAME.1 in a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._paths = (folder / f"{name}.0", folder / f"{name}.1")
+        self._disk = Disk()
+
+    def read(self, slot: int) -> bytes:
+        """What was last written there."""
+        try:
+            return self._disk.read_file(self._paths[slot], SLOT_BYTES_MAX)
+        except FileMissing:
+            return b""
+
+    def write(self, slot: int, data: bytes) -> None:
+        """Writes and syncs."""
+        self._disk.write_file_atomic(self._paths[slot], data)
+
+
+class SimulatedDevice:
+    """A device after power-on.  Its root is inside, and nowhere else."""
+
+    def __init__(
+        self, chip: SimulatedChip, flash: Path, helper: bytes, gateway: bytes, me: bytes, signer: bytes | None
+    ) -> None:
+        """helper: signed helper data; gateway, me: names on the chain, 32 bytes; signer: the gateway's key.
+
+        signer: None: it does no curves, and the check in the helper data is all that it has.
+        Raises DecodeError, SignatureError, ReproductionError, AttemptsExceeded.
+        """
+        if signer is None:
+            opened = helper_data.from_bytes(
+                parse1(helper, helper_signature.TYP, size_max=helper_signature.SIZE_MAX).payload
+            )
+        else:
+            opened = helper_signature.open_signed(helper, signer)
+        # Another power-up than any before: a simulated chip has them numbered.
+        chip.read_count = int.from_bytes(os.urandom(6), "big")
+        begin = opened.address - chip.address
+        part = chip.read()[begin : begin + opened.size]
+        root = Attempts(FileSlots(flash, "attempts"), 0).reproduce(part, opened, 0)
+        key = keys.derive(root, keys.STORAGE)
+        self._notes = Notes(FileSlots(flash, f"pairing-{opened.address:x}"), key, "pairing")
+        pairing = (
+            Pairing(gateway, me, keys.pairwise(root, gateway, 0))
+            if self._notes.value is None
+            else Pairing.decode(self._notes.value)
+        )
+        self._pairings = Pairings(1)
+        self._pairings.add(pairing)
+
+    def visited(self, now_ms: int) -> "Visit":
+        """Somebody connects."""
+        return Visit(Responder(self._pairings, os.urandom(NONCE_BYTES), now_ms), self._notes)
+
+
+class Visit:
+    """One connection to a simulated device."""
+
+    def __init__(self, responder: Responder, notes: Notes) -> None:
+        self._responder = responder
+        self._notes = notes
+
+    def receive(self, data: bytes, now_ms: int) -> Step:
+        """What it answers, with what must be kept kept first.  Raises FastPathError."""
+        step = self._responder.receive(data, now_ms)
+        if step.save is not None:
+            self._notes.write(step.save.encode())
+        return step
