@@ -75,4 +75,6 @@ def _count_of(value: "bytes | None") -> int:
         count = cbor.decode(value, 16, 0)
     except DecodeError:
         return COUNT_MAX
-    return count if isinstance(count, int) and 0 <= count <= COUNT_MAX else COUNT_MAX
+    if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= COUNT_MAX:
+        return count
+    return COUNT_MAX

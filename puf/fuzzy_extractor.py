@@ -224,7 +224,7 @@ def _response(readout: bytes, mask: bytes, bit_count: int) -> int:
                 bits_of_copy = bits_of_copy << 1 | (groups >> (REPETITION * group + copy) & 1)
             copies[copy] = copies[copy] << 8 | bits_of_copy
     total = 0
-    for copy in copies:
+    for copy in reversed(copies):
         total = total << (bit_count // REPETITION) | copy
     return total
 

@@ -41,10 +41,11 @@ def test_a_foreign_library_encodes_and_decodes_the_same(monkeypatch: pytest.Monk
     words = [codeword ^ errors(dice, min(count, 22)) for count, codeword in enumerate(theirs)]
     received = galois.GF2([[word >> bch.N - 1 - index & 1 for index in range(bch.N)] for word in words])
     decoded, counts = code.decode(received, output="codeword", errors=True)
+    expected_counts = np.array(counts).tolist()
     corrected = [int("".join(map(str, row)), 2) for row in np.array(decoded).tolist()]
     for number, word in enumerate(words):
         ours, count = bch.decode(word)
-        assert count == counts[number], number
+        assert count == expected_counts[number], number
         assert count == (number if number <= bch.T else bch.FAILED)
         if count != bch.FAILED:
             assert ours == corrected[number]
