@@ -18,6 +18,7 @@ from tests.bench import (
     mqtt,
     obd_query,
     proving,
+    puf_failures,
     sealing,
     serial_lines,
     traces,
@@ -45,6 +46,7 @@ BENCHES: dict[str, Callable[[str], list[Row]]] = {
     "obd-query": obd_query.bench_query,
     "mqtt-both-ways": mqtt.bench_mqtt,
     "memory": memory.bench_memory,
+    "puf-failures": puf_failures.bench_failures,
 }
 
 
