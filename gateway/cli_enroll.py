@@ -109,6 +109,7 @@ async def run_enroll(args: Namespace) -> int:
     with open_site(args) as (site, config):
         known = site.devices.live(args.name)
         if known is None:
+            # Before the chain is asked: what is wrong with the command line is said at once.
             source_of(args)
         async with open_registrar(args, output, site, config) as registrar:
             device = await enrol(

@@ -17,7 +17,15 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from chain_node.errors import NodeRefused, Refused
-from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, Reason, TransactionEvidence
+from chain_node.wire import (
+    Anchor,
+    DidDeactivate,
+    DidEntry,
+    DidRegister,
+    Reason,
+    TransactionEvidence,
+    anchor_key,
+)
 from gateway import cli_chain
 from gateway.anchor import DEV_FUND_UCPC
 from gateway.cli_chain import Chain
@@ -69,6 +77,8 @@ class ChainRegistrar:
                 sent = await self._chain.send(self._key, body, None, self._pending, self._wait_ms)
                 break
             except Refused as error:
+                if isinstance(body, Anchor) and error.reason is Reason.ANCHOR_KNOWN:
+                    return await self._anchored(body)
                 if error.reason is not Reason.NONCE_USED or attempt == ATTEMPTS_MAX - 1:
                     raise
         is_known = isinstance(body, Anchor) and sent.receipt.reason is Reason.ANCHOR_KNOWN
@@ -76,6 +86,20 @@ class ChainRegistrar:
             raise RegistryConflict(
                 f"the chain took {type(body).__name__} without effect: {sent.receipt.reason.label}; "
                 "see what it has: cpc did show, cpc device show"
+            )
+        return self._chain.client.completed(sent.evidence)
+
+    async def _anchored(self, anchor: Anchor) -> TransactionEvidence:
+        """The evidence of an anchor that is there already, as the node says."""
+        key = anchor_key(self._key.public, anchor.stream, anchor.upload)
+        answer = await self._chain.node.get_state(key)
+        if self._chain.client.head.height < answer.link.header.height:
+            await self._chain.follow(answer.link.header.height)
+        entry = self._chain.client.confirm_anchor(self._key.public, anchor.stream, anchor.upload, answer)
+        sent = await self._chain.confirmed(entry.tx_hash) if entry and entry.is_of(anchor) else None
+        if sent is None:
+            raise RegistryConflict(
+                "the node says that this status list is on the chain, and does not prove it"
             )
         return self._chain.client.completed(sent.evidence)
 

@@ -12,7 +12,7 @@ highest version that it has seen, and takes none below: a mirror cannot turn a r
 
 from dataclasses import dataclass
 
-from chain_node.wire import Anchor, Genesis, Transaction
+from chain_node.wire import Anchor, ChainError, Genesis, Transaction
 from gateway.errors import EvidenceError
 from gateway.evidence import check, decode_evidence
 from puf import merkle_tree
@@ -49,7 +49,10 @@ def open_anchored(
     """
     opened = open_list(token, uri, issuer)
     proof = decode_evidence(evidence)
-    body = Transaction.decode(proof.transaction).body
+    try:
+        body = Transaction.decode(proof.transaction).body
+    except ChainError as error:
+        raise EvidenceError("roots in the transaction", str(error)) from error
     version = body.upload if isinstance(body, Anchor) else 0
     check(proof, issuer, genesis, anchor_of(token, uri, version))
     if version < version_min:
