@@ -143,6 +143,9 @@ def test_a_credential_without_a_status_is_none() -> None:
 def test_indices_in_use_are_left_alone_and_holders_differ() -> None:
     taken = set(range(0, status_list.ENTRIES, 2))
     assert not taken & set(batch(16, taken).indices)
+    # Of 64 that are left, 40 drawn without care would meet.
+    few = set(range(status_list.ENTRIES)) - set(range(0, status_list.ENTRIES, 1024))
+    assert len(set(batch(40, few).indices)) == 40
     issuer = Issuer(ISSUER, NAME, URI, random.Random(5).randbytes)
     for holders in ([], [bytes(32)] * 2, [bytes(31)] * (BATCH_MAX + 1)):
         with pytest.raises(ValueError, match="a batch is for"):

@@ -235,6 +235,21 @@ def test_a_revocation_cut_at_any_step_counts_at_once_and_is_gone_on_with(
     assert token.statuses.get(device.status_index) == status_list.INVALID
 
 
+def test_a_list_that_never_reached_the_chain_is_not_taken_for_todays(devices: Devices) -> None:
+    site, registrar = site_of(devices), LedgerRegistrar()
+    first, second = enrolled(site, registrar), enrolled(site, registrar, "lock2", b"second")
+    cut_at(registrar, "before", 2, [])
+    with pytest.raises(Cut):
+        run(revoke(site, "lock1", registrar))
+    registrar.before = lambda what: None
+    run(revoke(site, "lock2", registrar))
+    published = devices.published()
+    assert published is not None
+    token = status_list.open_list(published.token, site.status_uri, KEY.identity.public)
+    revoked = [token.statuses.get(device.status_index) for device in (first, second)]
+    assert (published.version, revoked) == (2, [1, 1])
+
+
 def test_an_enrolment_that_was_cut_can_be_given_up(devices: Devices) -> None:
     site, registrar = site_of(devices), LedgerRegistrar()
     cut_at(registrar, "before", 0, [])

@@ -232,6 +232,7 @@ def test_other_shapes_of_the_payload_are_refused() -> None:
         (cbor.encode({1: "x"}), "names its issuer"),
         (cbor.encode([]), "a map"),
         (good[:-1] + b"", "byte"),
+        (b"\xb8" + bytes([good[0] & 31]) + good[1:], "one encoding"),
         (good[:-35] + b"\x81\x58\x1f" + bytes(31), "byte"),
         (cbor.encode(BASE | {"x": Tag(60, hashed)}), "deeper"),
         (good.replace(b"\xf8\x3b", b"\xf8\x3c"), "byte"),
