@@ -1,9 +1,9 @@
 """How often a key does not come back: a million simulated tries at each noise, and what is computed.
 
 Runs on CPython.  Cells err independently with the given probability.  64 blocks share a machine word, one bit
-each, so a million reproductions of 3 x 255 x 7 cells take seconds; the first of them also go, cell by cell,
-through the extractor itself, which must give back the key exactly where at most 18 code bits of each block
-are wrong.  An item is one reproduction; the peer is the extractor.
+each, so a million reproductions of 3 x 255 x 7 cells take half a minute.  The first of them also go, cell by
+cell, through the extractor itself, which must give back the key exactly where at most 18 code bits of each
+block are wrong.  An item is one reproduction; the peer is the extractor.
 
 Cells of real chips err with probabilities of their own.  Over all chips that changes nothing: seven cells
 drawn at random err four times or more as often as seven cells of the mean.  Over the readouts of one chip it

@@ -2,6 +2,7 @@
 
 import pytest
 
+from puf import entropy
 from tests.bench import puf_failures
 from tests.bench.puf_failures import FailureRateOff, computed, simulate
 
@@ -10,6 +11,8 @@ def test_what_is_computed_is_what_the_design_says() -> None:
     assert computed(0.15) == pytest.approx(1.6e-9, rel=0.05)
     assert computed(0.15, 5) == pytest.approx(2.7e-9, rel=0.05)
     assert [f"{computed(noise):.0e}" for noise in puf_failures.NOISES] == ["2e-42", "7e-21", "2e-09", "3e-05"]
+    for noise in (0.01, 0.05, 0.15, 0.18, 0.3):
+        assert computed(noise, 5) == pytest.approx(entropy.failure_rate(noise, 5))
     assert computed(0.5) == pytest.approx(1)
 
 
