@@ -219,18 +219,26 @@ def _meet(output: Output, site: Site, device: Device, simulated: SimulatedDevice
     assert third.session and last.session  # noqa: S101, PT018 - both ended without an error
     assert is_equal(third.session.send_key, last.session.receive_key)  # noqa: S101 - they have one key
     sizes = [len(first), len(second), len(third.send)]
+    waited = (
+        f"  after {simulated.failure_count} failed attempts it waited {simulated.waited_ms} ms, "
+        "simulated, first\n"
+        if simulated.waited_ms
+        else ""
+    )
     output.value(
         {
             "device": device.name,
             "is_authentic": True,
             "did": did_cpc(device.did),
             "meeting": pairing.epoch,
+            "waited_ms": simulated.waited_ms,
             "message_bytes": sizes,
             "transcript": third.session.transcript.hex(),
         },
         f"{device.name} is authentic, and so is its gateway\n"
         f"  {did_cpc(device.did)}\n"
-        f"  its key came back from its cells, after a power-up like no other before\n"
+        "  its key came back from its cells, after a power-up like no other before\n"
+        f"{waited}"
         f"  fast path, meeting {pairing.epoch}: 3 messages of {sizes[0]}, {sizes[1]} and {sizes[2]} bytes; "
         "both proved the key they share, both have a new session key\n"
         "  not proven: how far away it is; Bluetooth can be relayed",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.disk import Disk, FileMissing
 from puf import helper_data, helper_signature, keys
-from puf.attempts import Attempts
+from puf.attempts import Attempts, wait_ms_after
 from puf.cose import parse1
 from puf.fast_path import Responder, Step
 from puf.fast_path_keys import Pairing, Pairings
@@ -61,7 +61,12 @@ class SimulatedDevice:
         chip.read_count = int.from_bytes(os.urandom(6), "big")
         begin = opened.address - chip.address
         part = chip.read()[begin : begin + opened.size]
-        root = Attempts(FileSlots(flash, "attempts"), 0).reproduce(part, opened, 0)
+        attempts = Attempts(FileSlots(flash, "attempts"), 0)
+        self.failure_count = attempts.failure_count
+        """Attempts in a row that failed before this one."""
+        self.waited_ms = wait_ms_after(attempts.failure_count)
+        """How long a board would have waited for that; its clock is simulated, too, and costs nobody time."""
+        root = attempts.reproduce(part, opened, self.waited_ms)
         key = keys.derive(root, keys.STORAGE)
         self._notes = Notes(FileSlots(flash, f"pairing-{opened.address:x}"), key, "pairing")
         pairing = (

@@ -127,6 +127,16 @@ def test_recorded_readouts_serve_as_well(cpc: Cpc, site: Path, tmp_path: Path) -
     assert (device["state"], device["address"]) == ("enrolled", 0)
 
 
+def test_a_device_that_was_tried_too_often_waits_and_is_not_lost(cpc: Cpc, site: Path) -> None:
+    meet = ("device", "authenticate", "lock1", "-c", site / CONFIG_NAME, "--simulate")
+    cpc("enroll", "lock1", "-c", site / CONFIG_NAME, "--simulate", "chip")
+    for _ in range(7):
+        cpc(*meet, "thief", exit_code=EXIT_NOT_PROVEN)
+    assert "after 7 failed attempts it waited 2000 ms, simulated, first\n" in cpc(*meet, "chip")
+    (met,) = cpc.lines(*meet, "chip")
+    assert (met["waited_ms"], met["meeting"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
