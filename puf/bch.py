@@ -11,9 +11,8 @@ with a probability of about 1e-10 (a sum over spheres, as below).
 
 The steps are the same for every word, and none is left early; how long some of them take depends on the
 number of errors.  It is not constant time.
-Source: Lin and Costello, Error Control Coding (2nd edition), chapter 6: the generator (6.1), syndromes (6.2),
-Berlekamp's iteration for binary codes (6.3), Chien's search (6.5); the generator's exponents in its table
-of appendix C.
+Source: Lin and Costello, Error Control Coding (2nd edition), chapter 6 (generators, syndromes, Berlekamp's
+iteration for binary codes, Chien's search); the generator's exponents in its table of appendix C.
 """
 
 N = 255

@@ -20,9 +20,10 @@ Cells that depend on each other are not seen here: assess the chip before (`cpc 
 The seven copies of a code bit stand 255 x blocks cells apart, so that damage in one place hits each code
 bit once.  Of debiased bits they stand side by side: both bits of a pair must hide the same code bit.
 
-Source: Dodis, Ostrovsky, Reyzin and Smith, "Fuzzy extractors" (2008), section 5.1 (code-offset) and 8 (the
-hash that binds helper data); Boyen, "Reusable cryptographic fuzzy extractors" (2004), on chosen helper data;
-Delvaux et al., "Efficient fuzzy extraction of PUF-induced secrets: theory and applications" (2016), on bias.
+Source: Dodis, Ostrovsky, Reyzin and Smith, "Fuzzy extractors" (2008), the code-offset construction; Boyen,
+Dodis, Katz, Ostrovsky and Smith, "Secure remote authentication using biometric data" (2005), the hash that
+binds helper data; Boyen, "Reusable cryptographic fuzzy extractors" (2004), on chosen helper data; Delvaux et
+al., "Efficient fuzzy extraction of PUF-induced secrets: theory and applications" (2016), on bias.
 """
 
 import math

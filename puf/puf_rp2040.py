@@ -9,7 +9,7 @@ that asked to be there.  That stack grows down from the end of the bank and is u
 the region is the lower half, and it is read in boot.py, before any `_thread`.
 
 The chip says "power-on" after a pull of its RUN pin too, when memory keeps its content.  The zeros that a
-read leaves behind tell the two apart.  There is no retake: no mode of sleep cuts the power of this bank.
+read leaves behind tell the two apart.  There is no retake: what powers banks down keeps their cells.
 
 Source: Raspberry Pi, RP2040 Datasheet, "Address Map", "SRAM" and "Chip-Level Reset"; Pico SDK,
 memmap_default.ld; MicroPython, ports/rp2 (modmachine.c for the causes of a reset).

@@ -15,7 +15,7 @@ So most cells never flip and a few flip half of the time, as in silicon: error r
 | the model, and one coefficient of temperature per cell | | R. Maes, "An Accurate Probabilistic Reliability Model for Silicon PUFs", CHES 2013 |
 | NOISE | 4.8 % of cells differ between two readouts | readouts of SCuM chips published by Sara-Fa/SRAM-PUF-key-generation |
 | ONES | one half | the same chips; ATmega328 published by nima3333/sram_puf_exp: 0.395 |
-| AGEING | 19.3 % more flips after two years | Wang et al., "Long-term Continuous Assessment of SRAM PUF and Source of Random Numbers", DATE 2020, and arXiv:2007.15909 |
+| AGEING | 19.3 % more flips after two years | 16 Arduino Leonardo boards over two years, arXiv:2007.15909 |
 | HEAT | 15 % of cells differ 60 degrees away | no measurement: the noise that the fuzzy extractor is designed for, put there on purpose |
 
 That ageing has a normal drift growing with the square root of time is this file's assumption between the two
