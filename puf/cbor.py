@@ -4,6 +4,7 @@ Runs on CPython and MicroPython.  On CPython cbor2 helps.
 
     encode(value, depth_max=DEPTH_MAX) -> bytes
     decode(data, size_max=SIZE_MAX, depth_max=DEPTH_MAX) -> value
+    decode_sequence(data, size_max=SIZE_MAX, depth_max=DEPTH_MAX) -> values, one after the other (RFC 8742)
 
 | Python                                   | CBOR                                           |
 |------------------------------------------|------------------------------------------------|
@@ -28,11 +29,21 @@ Source: RFC 8949, sections 3, 4.2.1 and 4.2.2.
 
 import sys
 
-from puf.cbor_pure import DEPTH_LIMIT, DEPTH_MAX, SIZE_MAX, UNDEFINED, Simple, Tag
+from puf.cbor_pure import DEPTH_LIMIT, DEPTH_MAX, SIZE_MAX, UNDEFINED, Simple, Tag, decode_sequence
 
 if sys.implementation.name == "micropython":
     from puf.cbor_pure import decode, encode
 else:
     from puf.cbor_fast import decode, encode
 
-__all__ = ["DEPTH_LIMIT", "DEPTH_MAX", "SIZE_MAX", "UNDEFINED", "Simple", "Tag", "decode", "encode"]
+__all__ = [
+    "DEPTH_LIMIT",
+    "DEPTH_MAX",
+    "SIZE_MAX",
+    "UNDEFINED",
+    "Simple",
+    "Tag",
+    "decode",
+    "decode_sequence",
+    "encode",
+]

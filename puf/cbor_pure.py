@@ -378,3 +378,19 @@ def decode(
     if end != len(data):
         raise DecodeError(f"byte {end}: more follows the value")
     return value
+
+
+def decode_sequence(data: bytes, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX) -> list[object]:
+    """The values that `data` is the encodings of, one after the other.  Source: RFC 8742.
+
+    Raises DecodeError unless each has its one encoding, as `decode` does.
+    """
+    check_depth_max(depth_max)
+    if len(data) > size_max:
+        raise DecodeError(f"{len(data)} bytes, at most {size_max} are taken")
+    values = []
+    at = 0
+    while at < len(data):
+        value, at = _item(data, at, depth_max)
+        values.append(value)
+    return values

@@ -13,6 +13,9 @@ ValueError or a TypeError.
       +- CookieError     a peer that demands cookies without end
       +- GrantError      a grant, or a word on the time, that a device does not follow
       +- NotesError      what a device once wrote into its flash cannot be read back
+      +- DecryptError    a ciphertext that was not sealed with this key, or was changed since
+      +- EdhocError      a first meeting that has ended without a session
+          +- EdhocRefused   because the peer said so
       +- CredentialError a token or a status list that is genuine, and yet does not count
       +- SourceError       memory that does not hold what power-up left in it
       +- EnrolmentError    readouts that no key may be built on
@@ -129,3 +132,31 @@ class TooFewCells(ReadoutError):
         super().__init__(f"{bits} bits are left after debiasing, and {wanted} are needed; take more cells")
         self.bits = bits
         self.wanted = wanted
+
+
+class DecryptError(PufError):
+    """The tag of a ciphertext does not hold; nothing of the plaintext may be used, and none is given."""
+
+
+class EdhocError(PufError):
+    """A handshake has ended without a session, or a message came that it no longer takes.
+
+    `answer`: bytes, the error message to send to the peer before hanging up; empty where it is told nothing.
+    """
+
+    def __init__(self, text: str, answer: bytes = b"") -> None:
+        super().__init__(text)
+        self.answer = answer
+
+
+class EdhocRefused(EdhocError):
+    """The peer ended the handshake, or somebody in between did: an error message proves nothing.
+
+    `code`: int, the ERR_CODE of RFC 9528, section 6; `suites`: the suites that the peer has, tuple of int,
+    when `code` is 2, else empty.
+    """
+
+    def __init__(self, text: str, code: int, suites: tuple[int, ...] = ()) -> None:
+        super().__init__(text)
+        self.code = code
+        self.suites = suites

@@ -29,7 +29,7 @@ else:
             return bytes(32)
 
 
-__all__ = ["PrivateKey", "public_from_ed25519"]
+__all__ = ["PrivateKey", "exchange", "public_from_ed25519", "public_of"]
 
 
 class PrivateKey:
