@@ -132,6 +132,10 @@ soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 model: .venv/.dev ## Check the model of consensus in every case; needs Java (minutes)
 	.venv/bin/python -m tests.model
 
+.PHONY: model-device
+model-device: .venv/.dev ## Check the models of the handshakes against an attacker; needs Java (a minute)
+	.venv/bin/python -m tests.model_device
+
 .PHONY: examples
 examples: .venv/.dev ## Run every example in tests/examples
 	@set -e; for file in tests/examples/[a-z]*.py; do [ -e "$$file" ] || continue; \

@@ -61,6 +61,8 @@ class Case:
     """The property that must break, or nothing."""
     states: int = 0
     """Distinct states that must be found, where all are explored."""
+    folder: Path = SPEC
+    """Where the module and its configuration file are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def find_jar() -> Path:
 
 def configuration(case: Case) -> str:
     """The configuration file of `case`.  Raises KeyError for a constant that its module does not have."""
-    text = (SPEC / f"{case.module}.cfg").read_text()
+    text = (case.folder / f"{case.module}.cfg").read_text()
     wanted = {r"(?<=^SPECIFICATION ).*$": case.specification}
     if case.invariants:
         wanted[r"(?<=^INVARIANTS ).*$"] = case.invariants
@@ -198,7 +200,7 @@ def run(case: Case, workers: int = 2) -> Found:
     """Let TLC check `case`.  Raises ToolMissingError, and ModelError when TLC comes to no result."""
     java, jar = find_java(), find_jar()
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        for path in SPEC.glob("*.tla"):
+        for path in case.folder.glob("*.tla"):
             shutil.copy(path, folder)
         Path(folder, f"{case.module}.cfg").write_text(configuration(case))
         command = [
@@ -262,6 +264,25 @@ def published_fork(found: Found) -> str:
     return story(found.trace, quorum=3, impeach_quorum=int(PUBLISHED.changes["ImpeachQuorum"]))
 
 
+def check(cases: Sequence[Case], workers: int) -> int:
+    """Check `cases`, a line each; 0 when all is as expected."""
+    wrong = []
+    print(f"{'case':<17} {'states':>9} {'depth':>5} {'s':>6} {'CPU s':>6}  {'result':<22} what it shows")
+    for case in cases:
+        # A single worker searches breadth first, strictly: the counterexample is a shortest one.
+        found = run(case, 1 if case.breaks else workers)
+        if text := complaint(case, found):
+            wrong.append(text)
+        result = f"{found.broken} breaks" if found.broken else "holds"
+        print(
+            f"{case.name:<17} {found.states:>9,} {found.depth:>5} {found.took_s:>6.1f} {found.cpu_s:>6.1f}  "
+            f"{result:<22} {case.says}",
+            flush=True,
+        )
+    print("\n".join(wrong) or "all as expected")
+    return 1 if wrong else 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what is asked for, a line each; 0 when all is as expected."""
     parser = argparse.ArgumentParser(
@@ -278,23 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.story:
         STORY.write_text(published_fork(run(PUBLISHED, workers=1)))
         return 0
-    wrong = []
-    print(f"{'case':<17} {'states':>9} {'depth':>5} {'s':>6} {'CPU s':>6}  {'result':<19} what it shows")
-    for case in CASES:
-        if options.names and case.name not in options.names:
-            continue
-        # A single worker searches breadth first, strictly: the counterexample is a shortest one.
-        found = run(case, 1 if case.breaks else options.workers)
-        if text := complaint(case, found):
-            wrong.append(text)
-        result = f"{found.broken} breaks" if found.broken else "holds"
-        print(
-            f"{case.name:<17} {found.states:>9,} {found.depth:>5} {found.took_s:>6.1f} {found.cpu_s:>6.1f}  "
-            f"{result:<19} {case.says}",
-            flush=True,
-        )
-    print("\n".join(wrong) or "all as expected")
-    return 1 if wrong else 0
+    return check([case for case in CASES if case.name in (options.names or [case.name])], options.workers)
 
 
 if __name__ == "__main__":
