@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway import cli_puf_plot
 from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, whole_number
-from gateway.cli_puf_show import Blocks, text_of
+from gateway.cli_puf_show import INDENT, Blocks, text_of
 from puf.assess import Assessment, assess, response_of
 from puf.entropy import BLOCKS
 from puf.errors import ReadoutError
@@ -98,7 +98,7 @@ def run_assess(args: Namespace) -> int:
             output.value(_json(chip, found), text_of(chip.path.name, found, Blocks.fitting()))
             if pictures:
                 cli_puf_plot.draw(pictures[index], chip.path.name, found)
-                output.line(f"  picture         {pictures[index]}")
+                output.line(f"  {'picture':<{INDENT - 2}}{pictures[index]}")
             output.line()
     sizes = {chip.readout_size for chip in chips}
     if len(sizes) > 1:
@@ -129,8 +129,8 @@ def read_chip(path: Path, readout_size: int | None) -> Chip:
     whole, rest = divmod(len(data), readout_size)
     if rest:
         raise ReadoutError(
-            f"{path} has {len(data):,} bytes: {whole} readouts of {readout_size:,} bytes, and {rest:,} bytes "
-            f"from offset {whole * readout_size:,} on that are none; it is cut off, or --readout-bytes is wrong"
+            f"{path} has {len(data):,} bytes: {whole} readouts of {readout_size:,}, and {rest:,} bytes "
+            f"from offset {whole * readout_size:,} on that are none; it is cut off, or the size is wrong"
         )
     readouts = [data[at : at + readout_size] for at in range(0, len(data), readout_size)]
     if len(readouts) < 2:

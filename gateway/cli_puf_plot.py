@@ -13,6 +13,7 @@ from gateway.cli_output import UsageError
 from gateway.cli_puf_show import error_map
 from puf.assess import BIAS_MAX, BIAS_MIN, ERROR_RATE_MAX, Assessment
 from puf.assess_bits import LAG_Z
+from puf.assess_cells import LAG_MAX
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#666666", "#D55E00"
 DPI = 120
@@ -64,7 +65,7 @@ def _distances(axes: Any, chip: Assessment) -> None:
     axes.axvline(100 * ERROR_RATE_MAX, color=GREY, linestyle="--", label="what the code corrects")
     axes.axvspan(45, 55, color=GREY, alpha=0.15, label="where other chips should be")
     axes.set(xlim=(0, 60), xlabel="cells that differ, %", ylabel="pairs, %", title="Distances")
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper center", fontsize="small")
 
 
 def _preferences(axes: Any, chip: Assessment) -> None:
@@ -74,16 +75,23 @@ def _preferences(axes: Any, chip: Assessment) -> None:
     half = 50 / steps
     edges = [100 * at / steps - half for at in range(steps + 2)]
     axes.hist(
-        *(shares, edges), weights=[100 / len(shares)] * len(shares), color=BLUE, edgecolor="white", log=True
+        *(shares, edges),
+        weights=[100 / len(shares)] * len(shares),
+        color=BLUE,
+        edgecolor="white",
+        log=True,
+        zorder=2,
     )
     axes.set(
         xlabel="readouts in which a cell is 1, %", ylabel="cells, % (logarithmic)", title="What cells prefer"
     )
     axes.set_xlim(-half - 1, 100 + half + 1)
     bias = 100 * chip.bias.mean
-    axes.axvline(bias, color=RED, linestyle="--", label=f"ones on average: {bias:.1f} %")
-    axes.axvspan(100 * BIAS_MIN, 100 * BIAS_MAX, color=GREY, alpha=0.2, label="where the average should be")
-    axes.legend(loc="upper center")
+    axes.axvline(bias, color=RED, linestyle="--", zorder=3, label=f"ones on average: {bias:.1f} %")
+    axes.axvspan(
+        100 * BIAS_MIN, 100 * BIAS_MAX, color=GREY, alpha=0.15, zorder=0, label="where the average should be"
+    )
+    axes.legend(loc="upper center", fontsize="small")
 
 
 def _map(figure: Any, axes: Any, chip: Assessment) -> None:
@@ -105,27 +113,23 @@ def _map(figure: Any, axes: Any, chip: Assessment) -> None:
 
 
 def _repetition(axes: Any, chip: Assessment) -> None:
-    values = [100 * value for value in chip.measured.correlations]
-    lags = range(1, len(values) + 1)
+    near = [(lag, 100 * value) for lag, value in chip.measured.correlations if lag <= LAG_MAX]
+    lags, values = [lag for lag, _ in near], [value for _, value in near]
     axes.plot(lags, values, color=BLUE, linewidth=0.6, label="agreement beyond chance")
     limits = [100 * LAG_Z / (chip.cell_count - lag) ** 0.5 for lag in lags]
     axes.plot(lags, limits, color=GREY, linestyle="--", label="beyond this it is no accident")
     axes.plot(lags, [-limit for limit in limits], color=GREY, linestyle="--")
     worst = chip.spatial
-    axes.annotate(
-        f"{worst.lag} apart: {100 * worst.correlation:+.1f} %",
-        (worst.lag, 100 * worst.correlation),
-        xytext=(12, 0),
-        textcoords="offset points",
-        color=RED,
-        va="center",
+    axes.text(
+        *(0.03, 0.95, f"most at {worst.lag:,} cells apart: {100 * worst.correlation:+.1f} %"),
+        **{"transform": axes.transAxes, "color": RED, "va": "top"},
     )
     reach = 1.6 * max(*limits, *(abs(value) for value in values))
     axes.set(
-        xlim=(0, len(values)),
+        xlim=(0, lags[-1]),
         ylim=(-reach, reach),
         xlabel="cells apart",
         ylabel="agreement, %",
         title="Repetition",
     )
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", fontsize="small")

@@ -99,7 +99,7 @@ class Measured:
     """Of how many readouts each cell is 1."""
     intra: list[float]
     inter: list[float]
-    correlations: list[float]
+    correlations: list[tuple[int, float]]
     reference: bytes
 
 

@@ -58,7 +58,7 @@ class Spatial:
     """Of that correlation, in standard deviations; beyond 5 it is no accident."""
 
 
-def raw_bits(reference: int, cell_count: int, repeats: Sequence[float]) -> Bits:
+def raw_bits(reference: int, cell_count: int, repeats: Sequence[tuple[int, float]]) -> Bits:
     """The cells of a response as they are; `repeats`: its `correlations`."""
     bits = bits_of(reference, cell_count)
     by_place, by_region = _by_place(bits), _by_region(bits)
@@ -80,7 +80,7 @@ def debiased_bits(response: bytes) -> Bits:
     return _bits(bits, repeats, {"place in the byte": by_place})
 
 
-def _bits(bits: list[int], repeats: Sequence[float], classes: dict[str, list[list[int]]]) -> Bits:
+def _bits(bits: list[int], repeats: Sequence[tuple[int, float]], classes: dict[str, list[list[int]]]) -> Bits:
     count, ones = len(bits), sum(bits) / len(bits)
     allowance = Z * math.sqrt(ones * (1 - ones) / count)
     markov = markov_entropy(bits)
@@ -124,16 +124,16 @@ def _guess_by_neighbour(ones: float, correlation: float) -> float:
     )
 
 
-def _strongest(repeats: Sequence[float], count: int) -> tuple[int, float]:
+def _strongest(repeats: Sequence[tuple[int, float]], count: int) -> tuple[int, float]:
     """(lag, correlation) of what is furthest from chance; lag 0 for none."""
     return max(
-        ((lag, value) for lag, value in enumerate(repeats, 1)),
+        repeats,
         key=lambda pair: abs(significance(pair[1], pair[0], count)),
         default=(0, 0.0),
     )
 
 
-def spatial_of(reference: int, cell_count: int, repeats: Sequence[float]) -> Spatial:
+def spatial_of(reference: int, cell_count: int, repeats: Sequence[tuple[int, float]]) -> Spatial:
     """What depends on where a cell lies; `repeats`: the response's `correlations`."""
     bits = bits_of(reference, cell_count)
     by_place, by_region = _by_place(bits), _by_region(bits)

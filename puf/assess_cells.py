@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from puf.errors import ReadoutError
 
 LAG_MAX = 2048
-"""Cells apart, at most, that are compared for repetition: rows and banks of small memories are shorter."""
+"""Up to here every distance of two cells is looked at for repetition, beyond it each multiple of 64."""
+LAG_STEP = 64
 
 
 def to_cells(readouts: Sequence[bytes]) -> tuple[list[int], int]:
@@ -87,15 +88,23 @@ def error_rates(cells: Sequence[int], counts: Sequence[int]) -> list[float]:
     ]
 
 
-def correlations(response: int, cell_count: int) -> list[float]:
-    """How much cells that lie 1, 2, 3 .. apart agree beyond chance: -1 to 1; 0 for independent cells."""
+def correlations(response: int, cell_count: int) -> list[tuple[int, float]]:
+    """(lag, how much cells that lie so far apart agree beyond chance: -1 to 1, 0 for independent cells).
+
+    Up to half the memory, since a content that is there twice, or a readout that is two, repeats at its length.
+    """
     ones = response.bit_count() / cell_count
     by_chance = ones * ones + (1 - ones) * (1 - ones)
-    result = []
-    for lag in range(1, min(LAG_MAX, cell_count // 8) + 1):
+    result: list[tuple[int, float]] = []
+    dense = min(LAG_MAX, cell_count // 8)
+    for lag in (
+        *range(1, dense + 1),
+        *range(dense // LAG_STEP * LAG_STEP + LAG_STEP, cell_count // 2 + 1, LAG_STEP),
+    ):
         length = cell_count - lag
         differ = ((response >> lag) ^ (response & ((1 << length) - 1))).bit_count()
-        result.append((1 - differ / length - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0)
+        agreement = (1 - differ / length - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0
+        result.append((lag, agreement))
     return result
 
 
