@@ -13,7 +13,7 @@ from gateway.cli_output import UsageError
 from gateway.cli_puf_show import error_map
 from puf.assess import BIAS_MAX, BIAS_MIN, ERROR_RATE_MAX, Assessment
 from puf.assess_bits import LAG_Z
-from puf.assess_cells import LAG_MAX
+from puf.assess_cells import dense_lags
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#666666", "#D55E00"
 DPI = 120
@@ -113,7 +113,9 @@ def _map(figure: Any, axes: Any, chip: Assessment) -> None:
 
 
 def _repetition(axes: Any, chip: Assessment) -> None:
-    near = [(lag, 100 * value) for lag, value in chip.measured.correlations if lag <= LAG_MAX]
+    # Further off only some distances are looked at, which do not make a line.
+    near_max = dense_lags(chip.cell_count)
+    near = [(lag, 100 * value) for lag, value in chip.measured.correlations if lag <= near_max]
     lags, values = [lag for lag, _ in near], [value for _, value in near]
     axes.plot(lags, values, color=BLUE, linewidth=0.6, label="agreement beyond chance")
     limits = [100 * LAG_Z / (chip.cell_count - lag) ** 0.5 for lag in lags]

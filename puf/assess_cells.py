@@ -88,6 +88,11 @@ def error_rates(cells: Sequence[int], counts: Sequence[int]) -> list[float]:
     ]
 
 
+def dense_lags(cell_count: int) -> int:
+    """Up to which distance `correlations` looks at every one."""
+    return min(LAG_MAX, cell_count // 8)
+
+
 def correlations(response: int, cell_count: int) -> list[tuple[int, float]]:
     """(lag, how much cells that lie so far apart agree beyond chance: -1 to 1, 0 for independent cells).
 
@@ -96,11 +101,9 @@ def correlations(response: int, cell_count: int) -> list[tuple[int, float]]:
     ones = response.bit_count() / cell_count
     by_chance = ones * ones + (1 - ones) * (1 - ones)
     result: list[tuple[int, float]] = []
-    dense = min(LAG_MAX, cell_count // 8)
-    for lag in (
-        *range(1, dense + 1),
-        *range(dense // LAG_STEP * LAG_STEP + LAG_STEP, cell_count // 2 + 1, LAG_STEP),
-    ):
+    dense = dense_lags(cell_count)
+    beyond = range(dense // LAG_STEP * LAG_STEP + LAG_STEP, cell_count // 2 + 1, LAG_STEP)
+    for lag in (*range(1, dense + 1), *beyond):
         length = cell_count - lag
         differ = ((response >> lag) ^ (response & ((1 << length) - 1))).bit_count()
         agreement = (1 - differ / length - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 Z = 2.5758293035489008
-"""Standard deviations of a 99 % interval, 0.5 % at each side; SP 800-90B prints 2.576, its program has this."""
+"""Standard deviations of a 99 % interval; SP 800-90B prints 2.576, NIST's program has this."""
 MARKOV_BITS = 128
 """Length of the chains that the Markov estimate looks for."""
 
