@@ -96,7 +96,7 @@ def dense_lags(cell_count: int) -> int:
 def correlations(response: int, cell_count: int) -> list[tuple[int, float]]:
     """(lag, how much cells that lie so far apart agree beyond chance: -1 to 1, 0 for independent cells).
 
-    Up to half the memory, since a content that is there twice, or a readout that is two, repeats at its length.
+    Up to half the memory: a content that is there twice, or a readout that is two, repeats at its length.
     """
     ones = response.bit_count() / cell_count
     by_chance = ones * ones + (1 - ones) * (1 - ones)
