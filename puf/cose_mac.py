@@ -12,10 +12,14 @@ Source: RFC 9052, sections 3, 6.2 and 6.3; RFC 9053, section 3.1; RFC 9596 (typ)
 from collections import namedtuple
 
 from puf import cbor
-from puf.cose import ALG, HEADER_SIZE_MAX, KID, TYP
 from puf.errors import DecodeError, SignatureError
 from puf.hkdf import hmac_sha256, is_equal
 
+# As in puf/cose.py, which would bring the curve along.
+ALG, KID, TYP = 1, 4, 16
+"""Labels of header parameters.  Source: IANA, COSE Header Parameters."""
+HEADER_SIZE_MAX = 256
+"""Bytes of a protected header."""
 HMAC_256 = 5
 """Source: RFC 9053, table 3."""
 COSE_MAC0 = 17
