@@ -114,6 +114,7 @@ def flood() -> None:
     print(gate.admit(CAR, b"\x83\x00", 0).kind)
 
 
-visits()
-grants()
-flood()
+if __name__ == "__main__":
+    visits()
+    grants()
+    flood()
