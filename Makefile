@@ -83,6 +83,10 @@ bench-chain: .venv/.dev ## Measure a network of node processes on this machine: 
 		--away-seconds $(or $(AWAY),30)
 	.venv/bin/python -m tests.bench.chain_network --seconds 20 --rate 200 --validators 4 7 13
 
+.PHONY: bench-device
+bench-device: .venv/.dev ## Measure a device's keys, handshakes and grants on MicroPython, and estimate them for an ESP32
+	.venv/bin/python -m tests.bench.device
+
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.peers python-obd ble-parsers thingsboard-gateway
