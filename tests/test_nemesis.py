@@ -46,11 +46,14 @@ def test_a_network_of_processes_bears_faults_and_keeps_what_it_accepted(tmp_path
 
 
 def test_a_seed_gives_one_schedule_and_every_kind_comes_before_any_comes_again() -> None:
-    faults = schedule(7, 20, VALIDATORS, OTHERS, "validator-4")
-    assert faults == schedule(7, 20, VALIDATORS, OTHERS, "validator-4")
-    assert faults != schedule(8, 20, VALIDATORS, OTHERS, "validator-4")
-    assert {fault.kind for fault in faults[:10]} == set(Kind)
-    assert {fault.kind for fault in schedule(7, 20, VALIDATORS, OTHERS)} == set(Kind) - {Kind.DISK}
+    faults = schedule(7, 20, VALIDATORS, OTHERS, "validator-4", has_interfaces=True)
+    assert faults == schedule(7, 20, VALIDATORS, OTHERS, "validator-4", has_interfaces=True)
+    assert faults != schedule(8, 20, VALIDATORS, OTHERS, "validator-4", has_interfaces=True)
+    assert {fault.kind for fault in faults[:11]} == set(Kind)
+    assert {fault.kind for fault in schedule(7, 20, VALIDATORS, OTHERS)} == set(Kind) - {
+        Kind.DISK,
+        Kind.UNPLUGGED,
+    }
     for fault in faults:
         hurt = [name for name in fault.targets if name in VALIDATORS]
         assert len(hurt) == (2 if fault.kind is Kind.SPLIT else 1)
@@ -210,7 +213,7 @@ def linked(story: Callable[[Links, int, int], Awaitable[None]]) -> None:
         server = await asyncio.get_running_loop().create_server(Echo, HOST, 0)
         try:
             port = server.sockets[0].getsockname()[1]
-            ports = [await links.listen(name, "b", port) for name in ("a", "c")]
+            ports = [await links.listen(name, "b", (HOST, port)) for name in ("a", "c")]
             async with asyncio.timeout(60):
                 await story(links, *ports)
         finally:

@@ -35,6 +35,8 @@ async def run(
         committee = len(network.validators)
         if network.disk is None:
             say("no full disk: mounting a small one is not permitted here")
+        if network.namespaces is None:
+            say("no interface down: network namespaces are not permitted here")
         faults = schedule(
             seed,
             fault_count,
@@ -42,6 +44,7 @@ async def run(
             network.names[committee:],
             FULL_NODE_NAME if network.disk else None,
             is_short=is_short,
+            has_interfaces=network.namespaces is not None,
         )
         torment.begin()
         await torment.suffer(faults)

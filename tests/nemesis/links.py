@@ -103,17 +103,17 @@ class Links:
     _servers: list[asyncio.Server] = field(default_factory=list)
     _dials: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def listen(self, dialler: str, target: str, target_port: int) -> int:
-        """Where `dialler` is to reach `target`; a port."""
+    async def listen(self, dialler: str, target: str, at: tuple[str, int], host: str = HOST) -> int:
+        """Where `dialler` is to reach `target`, which is `at` that host and port; a port of `host`."""
 
         def accept() -> Half:
             half = Half(self, dialler, target)
-            task = asyncio.get_running_loop().create_task(self._dial(half, target_port))
+            task = asyncio.get_running_loop().create_task(self._dial(half, at))
             self._dials.add(task)
             task.add_done_callback(self._dials.discard)
             return half
 
-        server = await asyncio.get_running_loop().create_server(accept, HOST, 0)
+        server = await asyncio.get_running_loop().create_server(accept, host, 0)
         self._servers.append(server)
         port: int = server.sockets[0].getsockname()[1]
         return port
@@ -168,10 +168,10 @@ class Links:
     def _is_cut(self, half: Half) -> bool:
         return frozenset((half.source, half.sink)) in self._cuts
 
-    async def _dial(self, half: Half, port: int) -> None:
+    async def _dial(self, half: Half, at: tuple[str, int]) -> None:
         try:
             _, ahead = await asyncio.get_running_loop().create_connection(
-                lambda: Half(self, half.sink, half.source), HOST, port
+                lambda: Half(self, half.sink, half.source), *at
             )
         except OSError:
             # Nobody listens there: the dialler learns it as from any network.

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -30,6 +31,7 @@ from chain_node.storage import Storage
 from chain_node.transaction import SUPPLY_UCPC
 from puf.ed25519 import SigningKey
 from tests.nemesis.links import HOST, Links
+from tests.nemesis.namespaces import Namespaces, NotPermitted
 from tests.nemesis.processes import NodeProcess
 
 BLOCK_PERIOD_MS = 100
@@ -69,7 +71,8 @@ class Network:
         self.genesis: Genesis
         self.disk: Path | None = None
         """A small disk that only FULL_NODE_NAME uses; None where mounting is not permitted."""
-        self._rpc_ports: dict[str, int] = {}
+        self.namespaces: Namespaces | None = None
+        """Of each node; None where they are not permitted, or not wanted."""
 
     def __getitem__(self, name: str) -> NodeProcess:
         return self.nodes[name]
@@ -107,6 +110,8 @@ class Network:
             await client.close()
         await self.links.close()
         self._unmount()
+        if self.namespaces:
+            self.namespaces.close()
 
     # Faults
 
@@ -213,6 +218,8 @@ class Network:
             heartbeat_ms=HEARTBEAT_MS,
         )
         places = {path.name: place for place, (path, _) in enumerate(folders)}
+        with suppress(NotPermitted):
+            self.namespaces = Namespaces(list(places))
         by_public = {
             address.public: path.name
             for path, settings in folders
@@ -226,19 +233,24 @@ class Network:
             for address in settings.dial:
                 assert address.public
                 target = by_public[address.public]
-                port = await self.links.listen(name, target, ports[places[target]])
-                dial.append(Address(HOST, port, address.public))
+                here = self.namespaces.outside(name) if self.namespaces else HOST
+                there = (self._host(target), ports[places[target]])
+                port = await self.links.listen(name, target, there, here)
+                dial.append(Address(here, port, address.public))
             told = replace(
                 settings,
-                listen=Address(HOST, ports[place]),
+                listen=Address(self._host(name), ports[place]),
                 dial=tuple(dial),
-                rpc=Address(HOST, ports[count + place]),
+                rpc=Address(self._host(name), ports[count + place]),
                 treasury_file="",
             )
             (path / CONFIG_NAME).write_text(to_toml(told))
             (path / told.genesis).write_bytes(self.genesis.data)
-            self.nodes[name] = NodeProcess(path)
+            self.nodes[name] = NodeProcess(path, self.namespaces.path(name) if self.namespaces else None)
             self.clients[name] = NodeClient(f"http://{told.rpc}", timeout_ms=3_000)
+
+    def _host(self, name: str) -> str:
+        return self.namespaces.address(name) if self.namespaces else HOST
 
     def _mount(self) -> None:
         if self.shape.validators < 4 or os.geteuid() != 0:

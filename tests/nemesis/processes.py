@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gateway.cli import main
+from tests.nemesis import namespaces
 
 CLOCK = struct.Struct("<q")
 PR_SET_PDEATHSIG = 1
@@ -41,9 +42,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run_node(folder: str) -> None:
-    """What the process does."""
+def run_node(folder: str, namespace: str | None) -> None:
+    """What the process does.  namespace: whose network it has; None: this machine's."""
     die_with_parent()
+    if namespace:
+        namespaces.enter(Path(namespace))
     path = Path(folder)
     log = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
@@ -57,8 +60,9 @@ def run_node(folder: str) -> None:
 class NodeProcess:
     """One node's process, again and again.  Beside its folder lie its log and its clock's error."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, namespace: Path | None = None) -> None:
         self.folder = folder
+        self._namespace = str(namespace) if namespace else None
         folder.with_suffix(".clock").write_bytes(CLOCK.pack(0))
         self._clock = _mapped(folder.with_suffix(".clock"))
         self._process: BaseProcess | None = None
@@ -79,7 +83,7 @@ class NodeProcess:
     def start(self) -> None:
         """Begin a life."""
         assert not self.is_running
-        self._process = context().Process(target=run_node, args=(str(self.folder),))
+        self._process = context().Process(target=run_node, args=(str(self.folder), self._namespace))
         self._process.start()
 
     def kill(self) -> None:

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SPLIT = "split in halves"
     CLOCK = "clock shift"
     DISK = "full disk"
+    UNPLUGGED = "interface down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,16 @@ def schedule(
     disk_of: str | None = None,
     *,
     is_short: bool = False,
+    has_interfaces: bool = False,
 ) -> list[Fault]:
     """`count` faults: every kind once before any comes again.
 
     validators: by index.  others: proposers and plain nodes.  disk_of: whose disk can be full, if any.
-    is_short: only what heals at once.
+    is_short: only what heals at once.  has_interfaces: nodes have some of their own, which can go down.
     """
     source = random.Random(seed)
-    kinds = [kind for kind in Kind if disk_of or kind is not Kind.DISK]
+    possible = {Kind.DISK: disk_of is not None, Kind.UNPLUGGED: has_interfaces}
+    kinds = [kind for kind in Kind if possible.get(kind, True)]
     faults: list[Fault] = []
     waiting: list[Kind] = []
     while len(faults) < count:

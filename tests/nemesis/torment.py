@@ -198,6 +198,10 @@ class Torment:
                     node.shift_clock(fault.amount_ms)
             case Kind.DISK:
                 network.fill_disk()
+            case Kind.UNPLUGGED:
+                assert network.namespaces
+                for name in fault.targets:
+                    network.namespaces.pull(name)
         try:
             if fault.kind is Kind.SPLIT:
                 await self.stands_still()
@@ -213,6 +217,9 @@ class Torment:
                 node.shift_clock(0)
             if fault.kind is Kind.DISK:
                 network.free_disk()
+            if fault.kind is Kind.UNPLUGGED and network.namespaces:
+                for name in fault.targets:
+                    network.namespaces.plug(name)
         for node in nodes:
             if not node.is_running:
                 node.start()
