@@ -66,7 +66,7 @@ class Pairing:
         return self._following
 
     def encode(self) -> bytes:
-        """For the party's own storage; holds the key, so seal it where others can read (puf/notes.py)."""
+        """For the party's own storage; it holds the key, so seal it (puf/fast_path_store.py)."""
         return cbor.encode([VERSION, self.initiator, self.responder, self.epoch, self.key])
 
     @classmethod

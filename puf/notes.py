@@ -7,7 +7,7 @@ touched while the next are being written.  A slot holds
 
 and the readable slot with the higher number counts.  A torn write is not readable, and so never happened.
 The tag keeps others from writing notes of their own; it does not keep who holds the chip from putting back
-an older slot, nor from reading: what is secret is to be sealed before.
+an older slot, nor from reading: what is secret is to be sealed before (puf/fast_path_store.py).
 """
 
 from puf import cbor
