@@ -99,7 +99,7 @@ def decode_id(item: object) -> bytes:
         return cbor.encode(item)
     if not isinstance(item, bytes):
         raise DecodeError("an identifier is a byte string, or an integer from -24 to 23")
-    if len(encode_id(item)) == 1:
+    if len(item) == 1 and len(encode_id(item)) == 1:
         raise DecodeError("an identifier of one byte that has a shorter form")
     return item
 
