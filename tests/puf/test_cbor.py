@@ -309,3 +309,17 @@ def test_tags_and_simple_values_compare_by_content() -> None:
     assert Simple(1) == Simple(1) != Simple(2)
     assert {Simple(1), Simple(1), Tag(4, 1), Tag(4, 1)} == {Simple(1), Tag(4, 1)}
     assert (repr(Tag(4, [1])), repr(Simple(1)), repr(UNDEFINED)) == ("Tag(4, [1])", "Simple(1)", "UNDEFINED")
+
+
+def test_a_sequence_is_its_values_one_after_the_other() -> None:
+    values: list[object] = [3, [6, 2], b"key", -24]
+    data = b"".join(cbor.encode(value) for value in values)
+    assert cbor.decode_sequence(data) == values
+    assert cbor.decode_sequence(b"") == []
+    for bad in (data[:-1] + b"\x38", data + b"\x18\x00", data + b"\x41", b"\x9f\xff"):
+        with pytest.raises(DecodeError, match="byte "):
+            cbor.decode_sequence(bad)
+    with pytest.raises(DecodeError, match="8 bytes, at most 7 are taken"):
+        cbor.decode_sequence(bytes(8), size_max=7)
+    with pytest.raises(DecodeError, match="nested too deep"):
+        cbor.decode_sequence(b"\x00\x81\x81\x00", depth_max=1)
