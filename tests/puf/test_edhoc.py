@@ -51,6 +51,19 @@ def states(initiator: Initiator, responder: Responder) -> tuple[str, str]:
 # What goes well
 
 
+# The wire format, of fixed keys.  Changing it is a line in CHANGELOG.md.
+GOLDEN = [
+    "030058205dfedd3b6bd47f6fa28ee15d969d5bb0ea53774d488bdaf9df1c6e0124b3ef2237",
+    "582bac01b2209e86354fb853237b5de0f4fab13c7fcbf433a61c019369617fecf10ba6b775454d0ed4f484c177",
+    "52dd500819995f338b03dd100d7b5b04a22b87",
+    "480ab7bdee5cc4de2f",
+]
+
+
+def test_the_messages_of_fixed_keys_stay_what_they_are() -> None:
+    assert [message.hex() for message in talk(*pair())] == GOLDEN
+
+
 def test_a_handshake_takes_three_messages_and_at_most_120_bytes() -> None:
     initiator, responder = pair(has_message_4=False)
     said = talk(initiator, responder)
