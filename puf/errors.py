@@ -81,7 +81,7 @@ class NotesError(PufError):
 class CredentialError(PufError):
     """The token is genuine, and yet does not count.
 
-    `reason`: str: expired, early, time, audience, nonce, age, issuer, holder, withheld, revoked, stale or list.
+    `reason`: str: expired, early, time, audience, nonce, age, issuer, holder, withheld, revoked, stale, list.
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -122,7 +122,7 @@ class AttemptsExceeded(PufError):
 
 
 class ReadoutError(PufError):
-    """Readouts from which nothing can be learnt about a chip: none, one, empty ones, or of different sizes."""
+    """Readouts that teach nothing about a chip: none, one, empty ones, or of different sizes."""
 
 
 class TooFewCells(ReadoutError):

@@ -71,6 +71,7 @@ LICENCES = {
         "apache 2.0",
         "apache-2.0",
         "apache software license",
+        "apache-2.0 with llvm-exception",
         "bsd",
         "bsd license",
         "bsd-2-clause",
