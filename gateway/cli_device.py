@@ -16,7 +16,8 @@ from gateway.cli_registrar import add_site, open_registrar, open_site
 from gateway.devices import ENROLLED, REVOKED, Device
 from gateway.disk import Disk
 from gateway.enrolment import Site, enrol, publish, revoke
-from gateway.simulated_device import SimulatedDevice
+from gateway.first_meeting import device_credential, gateway_party, initiator, pairing_of
+from gateway.simulated_device import EPHEMERAL_BYTES, SimulatedDevice
 from puf.did import did_cpc
 from puf.errors import PufError, SignatureError
 from puf.fast_path import NONCE_BYTES, Initiator
@@ -34,6 +35,7 @@ EXAMPLES = {
     "The old key is revoked first; the new one comes from other cells, since two keys of the\n"
     "same cells would give each other away.",
     "authenticate": "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip\n"
+    "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip --first\n"
     "  cpc device authenticate lock1 -c site/gateway.toml --simulate other-chip\n"
     "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip --flip-helper-bit 2000\n\n"
     "Proves that the device holds its key, not how near it is: Bluetooth can be relayed.",
@@ -73,6 +75,9 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     meet.add_argument("--simulate", metavar="SEED", required=True, help="the chip that is in the device")
     meet.add_argument(
         "--flip-helper-bit", type=whole_number, metavar="N", help="alter one bit of its helper data first"
+    )
+    meet.add_argument(
+        "--first", action="store_true", help="meet by EDHOC again, as at the first time, for a new shared key"
     )
     add_site(meet, is_sending=False)
     meet.set_defaults(run=run_authenticate)
@@ -168,6 +173,8 @@ def run_authenticate(args: Namespace) -> int:
                 f"refused by the gateway: {device.name} is {device.state}",
             )
             return EXIT_NOT_PROVEN
+        if args.first and device.is_weak:
+            raise UsageError(f"{device.name} does no curves; leave out --first")
         helper = bytearray(device.helper)
         if args.flip_helper_bit is not None:
             if args.flip_helper_bit >= 8 * len(helper):
@@ -195,7 +202,7 @@ def run_authenticate(args: Namespace) -> int:
                 f"refused by the device: {_why(error)}",
             )
             return EXIT_NOT_PROVEN
-        _meet(output, site, device, simulated)
+        _meet(output, site, device, simulated, is_first=args.first)
     return EXIT_OK
 
 
@@ -205,9 +212,33 @@ def _why(error: PufError) -> str:
     return str(error)
 
 
-def _meet(output: Output, site: Site, device: Device, simulated: SimulatedDevice) -> None:
-    """The three messages of the fast path; each side keeps what it must first.  Raises FastPathError."""
+def _meet_first(site: Site, device: Device, simulated: SimulatedDevice) -> tuple[Pairing, list[int]]:
+    """The four messages of EDHOC: the new pairing, kept on both sides, and the sizes.  Raises EdhocError."""
+    gateway = gateway_party(site.key, site.did)
+    ours = initiator(gateway, device_credential(device.document, device.did), os.urandom(EPHEMERAL_BYTES))
+    visit = simulated.first_visited(site.did, gateway.credential)
+    sizes, message = [], ours.start()
+    while message:
+        sizes.append(len(message))
+        answer = visit.receive(message)
+        sizes.append(len(answer))
+        message = ours.receive(answer)
+    pairing = pairing_of(ours, site.did, device.did)
+    site.devices.keep_pairing(device, pairing.encode())
+    return pairing, sizes
+
+
+def _meet(
+    output: Output, site: Site, device: Device, simulated: SimulatedDevice, *, is_first: bool = False
+) -> None:
+    """EDHOC if it is due, and the three messages of the fast path; each side keeps what it must first.
+
+    Raises EdhocError, FastPathError.
+    """
     pairing = Pairing.decode(site.devices.pairing(device))
+    first_sizes: list[int] = []
+    if not device.is_weak and (is_first or pairing.epoch == 0):
+        pairing, first_sizes = _meet_first(site, device, simulated)
     now_ms = time.monotonic_ns() // 1_000_000
     gateway, visit = Initiator(pairing, os.urandom(NONCE_BYTES), now_ms), simulated.visited(now_ms)
     first = gateway.start(now_ms).send
@@ -225,6 +256,12 @@ def _meet(output: Output, site: Site, device: Device, simulated: SimulatedDevice
         if simulated.waited_ms
         else ""
     )
+    met_first = (
+        f"  first meeting, EDHOC: {len(first_sizes)} messages of {', '.join(map(str, first_sizes))} bytes; "
+        "a new shared key that nobody can rebuild later\n"
+        if first_sizes
+        else ""
+    )
     output.value(
         {
             "device": device.name,
@@ -232,13 +269,14 @@ def _meet(output: Output, site: Site, device: Device, simulated: SimulatedDevice
             "did": did_cpc(device.did),
             "meeting": pairing.epoch,
             "waited_ms": simulated.waited_ms,
+            "first_meeting_bytes": first_sizes,
             "message_bytes": sizes,
             "transcript": third.session.transcript.hex(),
         },
         f"{device.name} is authentic, and so is its gateway\n"
         f"  {did_cpc(device.did)}\n"
         "  its key came back from its cells, after a power-up like no other before\n"
-        f"{waited}"
+        f"{waited}{met_first}"
         f"  fast path, meeting {pairing.epoch}: 3 messages of {sizes[0]}, {sizes[1]} and {sizes[2]} bytes; "
         "both proved the key they share, both have a new session key\n"
         "  not proven: how far away it is; Bluetooth can be relayed",

@@ -6,18 +6,24 @@ is two files for each kind of note, so that what a board remembers, a later run 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.disk import Disk, FileMissing
+from gateway.first_meeting import device_party, pairing_of, responder
 from puf import helper_data, helper_signature, keys
 from puf.attempts import Attempts, wait_ms_after
 from puf.cose import parse1
+from puf.edhoc import DONE
+from puf.edhoc import Responder as EdhocResponder
+from puf.edhoc_credential import Credential
 from puf.fast_path import Responder, Step
 from puf.fast_path_keys import Pairing, Pairings
 from puf.notes import Notes, Slots
 from puf.puf_simulator import SimulatedChip
 
 SLOT_BYTES_MAX = 1_024
+EPHEMERAL_BYTES = 32
 NONCE_BYTES = 16
 
 
@@ -68,18 +74,58 @@ class SimulatedDevice:
         """How long a board would have waited for that; its clock is simulated, too, and costs nobody time."""
         root = attempts.reproduce(part, opened, self.waited_ms)
         key = keys.derive(root, keys.STORAGE)
+        self._party = device_party(root, me) if signer else None
         self._notes = Notes(FileSlots(flash, f"pairing-{opened.address:x}"), key, "pairing")
         pairing = (
             Pairing(gateway, me, keys.pairwise(root, gateway, 0))
             if self._notes.value is None
             else Pairing.decode(self._notes.value)
         )
+        self._keep(pairing)
+
+    def first_visited(self, gateway: bytes, known: Credential) -> "FirstVisit":
+        """A gateway connects to meet it by EDHOC.  gateway: its name; known: told at enrolment.
+
+        Raises ValueError when this device does no curves.
+        """
+        if self._party is None:
+            raise ValueError("this device does no curves")
+        made = responder(self._party, known, os.urandom(EPHEMERAL_BYTES))
+        return FirstVisit(made, gateway, self._party.did, self._notes, self._keep)
+
+    def _keep(self, pairing: Pairing) -> None:
         self._pairings = Pairings(1)
         self._pairings.add(pairing)
 
     def visited(self, now_ms: int) -> "Visit":
         """Somebody connects."""
         return Visit(Responder(self._pairings, os.urandom(NONCE_BYTES), now_ms), self._notes)
+
+
+class FirstVisit:
+    """One handshake of EDHOC with a simulated device."""
+
+    def __init__(
+        self,
+        responder: EdhocResponder,
+        gateway: bytes,
+        me: bytes,
+        notes: Notes,
+        keep: Callable[[Pairing], None],
+    ) -> None:
+        self._responder = responder
+        self._names = gateway, me
+        self._notes = notes
+        self._keep = keep
+
+    def receive(self, data: bytes) -> bytes:
+        """What it answers, with the new pairing kept before message_4.  Raises EdhocError."""
+        answer = self._responder.receive(data)
+        if self._responder.state == DONE:
+            pairing = pairing_of(self._responder, *self._names)
+            self._notes.write(pairing.encode())
+            self._keep(pairing)
+        return answer
 
 
 class Visit:

@@ -53,6 +53,7 @@ def test_a_new_user_enrols_a_chip_and_sees_it_refused_after_one_bit_was_flipped(
 
     for meeting in (0, 1):
         text = cpc("device", "authenticate", "lock1", *c, *first)
+        assert ("first meeting, EDHOC: 4 messages of 37, 45, 19, 9 bytes" in text) == (meeting == 0)
         assert "lock1 is authentic, and so is its gateway\n" in text
         assert f"meeting {meeting}: 3 messages of 28, 36 and 19 bytes" in text
         assert "not proven: how far away it is" in text
