@@ -73,6 +73,7 @@ def test_a_device_can_enrol_itself_and_gets_what_a_gateway_would(ones: float, is
 
 OPEN_SIGNED = """
 import gc, sys
+gc.threshold(4096)
 from puf import fuzzy_extractor, helper_signature, keys
 from puf.ed25519 import SigningKey
 from puf.errors import SignatureError
@@ -101,6 +102,8 @@ def test_a_device_opens_what_its_gateway_signed_and_is_who_it_was() -> None:
 
 
 LIMITED = """
+import gc
+gc.threshold(4096)
 import sys
 from puf import helper_data
 from puf.attempts import Attempts
