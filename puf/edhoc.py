@@ -120,6 +120,7 @@ class Endpoint:
     `has_message_4`: whether both agreed on it.
     """
 
+    _first = ""
     _next: "dict[tuple[str, str], str]" = {}  # noqa: RUF012  MicroPython has no ClassVar
 
     def __init__(
@@ -136,7 +137,7 @@ class Endpoint:
         if len(ephemeral) != 32:
             raise ValueError(f"an ephemeral key is 32 random bytes, not {len(ephemeral)}")
         self.identity = identity
-        self.state = IDLE
+        self.state = self._first
         self.session: keys.Session | None = None
         self.received: dict[int, tuple[Ead, ...]] = {}
         self._peers = peers
@@ -258,7 +259,7 @@ class Initiator(Endpoint):
     `selected`: index, in `suites`, of the suite to use: 0, unless `select` says another after a refusal.
     """
 
-    _next = INITIATOR_NEXT
+    _first, _next = IDLE, INITIATOR_NEXT
 
     def __init__(
         self,
@@ -333,21 +334,7 @@ class Initiator(Endpoint):
 class Responder(Endpoint):
     """The device: it answers, and learns who the vehicle is at the end."""
 
-    _next = RESPONDER_NEXT
-
-    def __init__(
-        self,
-        identity: Identity,
-        peers: object,
-        connection_id: bytes,
-        ephemeral: bytes,
-        suites: "tuple[keys.Suite, ...]" = (keys.SUITE_0,),
-        ead: "dict[int, tuple[Ead, ...]] | None" = None,
-        ead_labels: "tuple[int, ...]" = (),
-        has_message_4: bool = False,
-    ) -> None:
-        super().__init__(identity, peers, connection_id, ephemeral, suites, ead, ead_labels, has_message_4)
-        self.state = AWAITS_1
+    _first, _next = AWAITS_1, RESPONDER_NEXT
 
     def _process(self, event: str, data: bytes) -> bytes:
         if event == MESSAGE_1:
