@@ -19,6 +19,8 @@ from puf.edhoc import Responder as EdhocResponder
 from puf.edhoc_credential import Credential
 from puf.fast_path import Responder, Step
 from puf.fast_path_keys import Pairing, Pairings
+from puf.fast_path_store import NONCE_BYTES as STORE_NONCE_BYTES
+from puf.fast_path_store import seal, unseal
 from puf.notes import Notes, Slots
 from puf.puf_simulator import SimulatedChip
 
@@ -44,6 +46,27 @@ class FileSlots(Slots):
     def write(self, slot: int, data: bytes) -> None:
         """Writes and syncs."""
         self._disk.write_file_atomic(self._paths[slot], data)
+
+
+class PairingFlash:
+    """What a device keeps of its gateway, sealed under its own silicon: flash holds no secret."""
+
+    def __init__(self, notes: Notes, key: bytes) -> None:
+        """key: 32 bytes, of the device's root, and no other use of it."""
+        self._notes, self._key = notes, key
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever kept that can be read."""
+        return self._notes.value is None
+
+    def read(self) -> Pairing:
+        """What was kept last.  Raises NotesError."""
+        return unseal(self._notes.read(), self._key)
+
+    def write(self, pairing: Pairing) -> None:
+        """Keep this from now on; it is in flash when this returns."""
+        self._notes.write(seal(pairing, self._key, os.urandom(STORE_NONCE_BYTES)))
 
 
 class SimulatedDevice:
@@ -75,11 +98,14 @@ class SimulatedDevice:
         root = attempts.reproduce(part, opened, self.waited_ms)
         key = keys.derive(root, keys.STORAGE)
         self._party = device_party(root, me) if signer else None
-        self._notes = Notes(FileSlots(flash, f"pairing-{opened.address:x}"), key, "pairing")
+        self._flash = PairingFlash(
+            Notes(FileSlots(flash, f"pairing-{opened.address:x}"), key, "pairing"),
+            keys.derive(root, keys.STORAGE, b"pairing"),
+        )
         pairing = (
             Pairing(gateway, me, keys.pairwise(root, gateway, 0))
-            if self._notes.value is None
-            else Pairing.decode(self._notes.value)
+            if self._flash.is_empty
+            else self._flash.read()
         )
         self._keep(pairing)
 
@@ -91,7 +117,7 @@ class SimulatedDevice:
         if self._party is None:
             raise ValueError("this device does no curves")
         made = responder(self._party, known, os.urandom(EPHEMERAL_BYTES))
-        return FirstVisit(made, gateway, self._party.did, self._notes, self._keep)
+        return FirstVisit(made, gateway, self._party.did, self._flash, self._keep)
 
     def _keep(self, pairing: Pairing) -> None:
         self._pairings = Pairings(1)
@@ -99,7 +125,7 @@ class SimulatedDevice:
 
     def visited(self, now_ms: int) -> "Visit":
         """Somebody connects."""
-        return Visit(Responder(self._pairings, os.urandom(NONCE_BYTES), now_ms), self._notes)
+        return Visit(Responder(self._pairings, os.urandom(NONCE_BYTES), now_ms), self._flash)
 
 
 class FirstVisit:
@@ -110,12 +136,12 @@ class FirstVisit:
         responder: EdhocResponder,
         gateway: bytes,
         me: bytes,
-        notes: Notes,
+        flash: PairingFlash,
         keep: Callable[[Pairing], None],
     ) -> None:
         self._responder = responder
         self._names = gateway, me
-        self._notes = notes
+        self._flash = flash
         self._keep = keep
 
     def receive(self, data: bytes) -> bytes:
@@ -123,7 +149,7 @@ class FirstVisit:
         answer = self._responder.receive(data)
         if self._responder.state == DONE:
             pairing = pairing_of(self._responder, *self._names)
-            self._notes.write(pairing.encode())
+            self._flash.write(pairing)
             self._keep(pairing)
         return answer
 
@@ -131,13 +157,13 @@ class FirstVisit:
 class Visit:
     """One connection to a simulated device."""
 
-    def __init__(self, responder: Responder, notes: Notes) -> None:
+    def __init__(self, responder: Responder, flash: PairingFlash) -> None:
         self._responder = responder
-        self._notes = notes
+        self._flash = flash
 
     def receive(self, data: bytes, now_ms: int) -> Step:
         """What it answers, with what must be kept kept first.  Raises FastPathError."""
         step = self._responder.receive(data, now_ms)
         if step.save is not None:
-            self._notes.write(step.save.encode())
+            self._flash.write(step.save)
         return step

@@ -1,5 +1,7 @@
 """A gateway and a device meet by EDHOC: both keep one pairing, strangers none, and a cut is made good."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway.first_meeting import (
@@ -11,12 +13,15 @@ from gateway.first_meeting import (
     pairing_of,
     responder,
 )
+from gateway.simulated_device import FileSlots, PairingFlash
 from puf import did_document
 from puf.did import ED25519, X25519
 from puf.did_document import AGREEMENT, AUTHENTICATION, INVOCATION
 from puf.ed25519 import SigningKey
 from puf.edhoc import Endpoint
-from puf.errors import EdhocError
+from puf.errors import EdhocError, NotesError
+from puf.fast_path_keys import Pairing
+from puf.notes import Notes
 from puf.x25519 import PrivateKey
 
 GATEWAY = gateway_party(SigningKey(bytes([1]) * 32), bytes([11]) * 32)
@@ -67,6 +72,24 @@ def test_the_gateway_finds_the_key_of_a_device_in_its_document() -> None:
     assert device_credential(strong.encode(), DEVICE.did) == DEVICE.credential
     with pytest.raises(ValueError, match="does no curves"):
         device_credential(did_document.make([signing]).encode(), DEVICE.did)
+
+
+def test_what_a_device_keeps_in_flash_shows_no_key_and_opens_with_its_own_silicon_only(
+    tmp_path: Path,
+) -> None:
+    pairing = Pairing(GATEWAY.did, DEVICE.did, bytes(range(32)))
+
+    def flash(key: bytes) -> PairingFlash:
+        return PairingFlash(Notes(FileSlots(tmp_path, "pairing"), bytes(32), "pairing"), key)
+
+    assert flash(bytes([8]) * 32).is_empty
+    flash(bytes([8]) * 32).write(pairing)
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert kept
+    assert pairing.key not in kept
+    assert flash(bytes([8]) * 32).read().encode() == pairing.encode()
+    with pytest.raises(NotesError, match="meet by the full handshake"):
+        flash(bytes([9]) * 32).read()
 
 
 def test_no_party_shows_its_private_key() -> None:
