@@ -12,7 +12,9 @@ from chain_node.messages import Message, Proposal, Relay, Validate
 from chain_node.transaction import Transaction
 
 VERIFIED_MAX = 8_192
-"""Transactions that are remembered beside those of the pool, some 6 MiB."""
+"""Transactions that are remembered beside those of the pool, some 6 MiB of transfers."""
+VERIFIED_SIZE_MAX = 4 << 20
+"""Bytes of them: transactions may be far longer than a transfer."""
 
 
 class Verified:
@@ -22,6 +24,7 @@ class Verified:
         self._pool = pool
         self._count_max = count_max
         self._recent: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._size = 0
 
     def get(self, tx_hash: bytes, /) -> Transaction | None:
         """The transaction with this hash, if its signature was checked not long ago."""
@@ -37,6 +40,8 @@ class Verified:
     def _add(self, transactions: Iterable[Transaction]) -> None:
         recent = self._recent
         for transaction in transactions:
-            recent[transaction.tx_hash] = transaction
-        while len(recent) > self._count_max:
-            recent.popitem(last=False)
+            if transaction.tx_hash not in recent:
+                recent[transaction.tx_hash] = transaction
+                self._size += len(transaction.data)
+        while len(recent) > self._count_max or self._size > VERIFIED_SIZE_MAX:
+            self._size -= len(recent.popitem(last=False)[1].data)

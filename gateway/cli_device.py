@@ -140,7 +140,9 @@ async def run_again(args: Namespace) -> int:
     with open_site(args) as (site, config):
         old = site.devices.latest(args.name)
         async with open_registrar(args, output, site, config) as registrar:
-            await revoke(site, args.name, registrar)
+            # One that was broken off has revoked the old key already: what is planned is gone on with.
+            if not site.devices.is_replacing(args.name):
+                await revoke(site, args.name, registrar)
             device = await enrol(
                 site, args.name, lambda: source_of(args), registrar, args.weak, args.debias, args.count
             )

@@ -95,8 +95,14 @@ def source_of(args: Namespace) -> PufSource:
         raise UsageError("say where readouts come from: --simulate SEED, or --readouts FILE")
     try:
         with args.readouts.open("rb") as file:
-            recording = Recording(file.read(FILE_SIZE_MAX), args.readout_bytes)
-    except (OSError, ValueError) as error:
+            data = file.read(FILE_SIZE_MAX + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {args.readouts}: {error.strerror}") from error
+    if len(data) > FILE_SIZE_MAX:
+        raise UsageError(f"{args.readouts} is larger than {FILE_SIZE_MAX:,} bytes; give fewer readouts")
+    try:
+        recording = Recording(data, args.readout_bytes)
+    except ValueError as error:
         raise UsageError(f"{args.readouts} holds no readouts: {error}; say --readout-bytes N") from error
     if recording.count < args.count:
         raise UsageError(f"{args.readouts} has {recording.count} readouts, not the {args.count} of --count")

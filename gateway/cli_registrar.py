@@ -53,7 +53,11 @@ class ChainRegistrar:
         self._wait_ms = wait_ms
 
     async def entry(self, name: bytes) -> tuple[DidEntry | None, int]:
-        """The name as it is now, proven, and the block after which that is so."""
+        """The name as it is now, proven, and the block after which that is so.
+
+        What was sent before is settled first: it may be about to make this name.  Raises NotFinal.
+        """
+        await self._finish()
         answer = await self._chain.node.get_did(name)
         height = answer.evidence.link.header.height
         if self._chain.client.head.height < height:
@@ -62,15 +66,9 @@ class ChainRegistrar:
 
     async def apply(self, body: DidRegister | DidDeactivate | Anchor) -> TransactionEvidence:
         """A transaction that is final and had its effect.  Raises NotFinal, Refused, RegistryConflict."""
-        waiting = cli_chain.read_pending(self._pending)
-        if waiting:
-            try:
-                sent = await self._chain.settle(waiting, self._pending, self._wait_ms)
-                if waiting.body == body and sent.is_applied:
-                    return self._chain.client.completed(sent.evidence)
-            except Refused:
-                # It is proven, or said by the node, that it never will be; what is wanted is sent below.
-                pass
+        finished = await self._finish()
+        if finished and finished.transaction.body == body and finished.is_applied:
+            return self._chain.client.completed(finished.evidence)
         await self._fund()
         for attempt in range(ATTEMPTS_MAX):
             try:
@@ -88,6 +86,15 @@ class ChainRegistrar:
                 "see what it has: cpc did show, cpc device show"
             )
         return self._chain.client.completed(sent.evidence)
+
+    async def _finish(self) -> cli_chain.Sent | None:
+        """What became of a transaction that an earlier command left on its way; None: there is none."""
+        waiting = cli_chain.read_pending(self._pending)
+        try:
+            return await self._chain.settle(waiting, self._pending, self._wait_ms) if waiting else None
+        except Refused:
+            # It is proven, or said by the node, that it never will be; who still wants it sends it anew.
+            return None
 
     async def _anchored(self, anchor: Anchor) -> TransactionEvidence:
         """The evidence of an anchor that is there already, as the node says."""

@@ -69,7 +69,7 @@ class Issuer:
         in_use = set(taken)
         credentials, indices = [], []
         for holder in holders:
-            index = status_list.free_index(self._below, in_use)
+            index = status_list.free_index(self._random, in_use)
             in_use.add(index)
             shown: dict[int | str, object] = {
                 cwt.ISS: self._name,
@@ -84,15 +84,11 @@ class Issuer:
             indices.append(index)
         return Batch(tuple(credentials), tuple(indices))
 
-    def _below(self, limit: int) -> int:
-        # Eight bytes more than needed: the bias left is beyond measuring.
-        return int.from_bytes(self._random(16), "big") % limit
-
 
 class Verifier:
     """Asks for credentials and checks what comes.  name: its DID, which holders address.
 
-    issuers: Ed25519 keys that it trusts, with the status list of each as it was fetched last, by key.
+    `lists` says whom it trusts.
     """
 
     def __init__(self, name: str, random: Random, grace_ms: int = 0) -> None:

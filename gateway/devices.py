@@ -159,6 +159,11 @@ class Devices:
         """The enrolment of that name that is not revoked."""
         return next(self._select("WHERE name = ? AND state <> 'revoked'", name), None)
 
+    def is_replacing(self, name: str) -> bool:
+        """Whether that name's key is revoked, and another enrolment of it is on its way."""
+        rows = list(self._select("WHERE name = ? ORDER BY row", name))
+        return len(rows) > 1 and rows[-2].state == REVOKED and rows[-1].state == PLANNED
+
     def latest(self, name: str) -> Device:
         """The last enrolment of that name, revoked or not.  Raises UnknownDevice."""
         for device in self._select("WHERE name = ? ORDER BY row DESC LIMIT 1", name):
@@ -234,18 +239,6 @@ class Devices:
         """Entries of the status list that belong to somebody."""
         with database_errors(self._connection):
             return {int(str(index)) for (index,) in self._connection.execute("SELECT idx FROM status")}
-
-    def take(self, indices: list[int]) -> None:
-        """Reserve entries of the status list, all or none."""
-        with transaction(self._connection) as connection:
-            connection.executemany("INSERT INTO status (idx) VALUES (?)", [(index,) for index in indices])
-
-    def revoke_statuses(self, indices: list[int]) -> None:
-        """What has these entries counts no more."""
-        with transaction(self._connection) as connection:
-            connection.executemany(
-                "UPDATE status SET is_revoked = 1 WHERE idx = ?", [(index,) for index in indices]
-            )
 
     def revoked_array(self) -> bytes:
         """The bits of the status list as they are now."""

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, TransactionEvidence
+from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, Refused, TransactionEvidence
 from gateway.devices import ENROLLED, PLANNED, REVOKED, REVOKING, Device, Devices, Published
 from gateway.errors import GatewayError
 from gateway.status_anchor import anchor_of
@@ -98,10 +98,6 @@ class Site:
         """The address of this site's status list."""
         return f"{did_cpc(self.did)}#status"
 
-    def random_below(self, limit: int) -> int:
-        """A number from 0 on, each as likely as another."""
-        return int.from_bytes(self.random(16), "big") % limit
-
 
 async def enrol(
     site: Site,
@@ -163,7 +159,7 @@ def plan(
         helper=helper_signature.sign(helper, site.key),
         document=document.encode(),
         did=document.name(),
-        status_index=status_list.free_index(site.random_below, site.devices.taken()),
+        status_index=status_list.free_index(site.random, site.devices.taken()),
         quality=json.dumps({"verdict": quality.verdict, "reasons": quality.reasons}),
         planned_ms=site.now_ms(),
         tx_hash=None,
@@ -227,7 +223,14 @@ async def _register(registrar: Registrar, document: Document) -> tuple[bytes | N
         if entry.is_deactivated:
             raise RegistryConflict(f"{did_cpc(name)} has been ended on the chain, by whoever holds its keys")
         return entry.tx_hash, height
-    evidence = await registrar.apply(DidRegister(document))
+    try:
+        evidence = await registrar.apply(DidRegister(document))
+    except Refused:
+        # One that was sent before, and given up, may have become final between the two questions.
+        entry, height = await registrar.entry(name)
+        if entry is None or entry.is_deactivated:
+            raise
+        return entry.tx_hash, height
     return sha256(evidence.transaction), evidence.link.header.height
 
 
@@ -265,5 +268,5 @@ def _region(name: str, source: PufSource, is_debiased: bool, known: list[Device]
         )
     raise EnrolmentRefused(
         f"every region of {name} has borne a key, and none may bear a second one, revoked or not: "
-        "the two would give each other away; replace the chip"
+        "the two would give each other away; replace the chip, and give the new one another name"
     )

@@ -173,10 +173,11 @@ def check_status(status: object, token: StatusToken, now_ms: int, grace_ms: int 
         raise CredentialError("revoked", "its issuer has revoked it")
 
 
-def free_index(random_below: Callable[[int], int], taken: set[int], size: int = ENTRIES) -> int:
+def free_index(random: Callable[[int], bytes], taken: set[int], size: int = ENTRIES) -> int:
     """An index that nobody has, each as likely as another.  Raises ValueError when the list is full."""
     for _ in range(INDEX_TRIES_MAX):
-        index = random_below(size)
+        # Far more bits than needed: the bias that is left is beyond measuring.
+        index = int.from_bytes(random(16), "big") % size
         if index not in taken:
             return index
     raise ValueError(f"{len(taken)} of the {size} entries of the status list are taken; begin another list")

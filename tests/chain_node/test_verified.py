@@ -2,7 +2,7 @@
 
 import pytest
 
-from chain_node import messages
+from chain_node import messages, verified
 from chain_node.messages import Proposal, Relay, Validate
 from chain_node.transaction import Transaction, Transfer
 from chain_node.verified import Verified
@@ -36,6 +36,17 @@ def test_a_transaction_that_came_is_not_verified_again(kind: str, monkeypatch: p
     checks.clear()
     assert messages.decode(data, known) == Relay((first, second, third))
     assert len(checks) == 1
+
+
+def test_long_transactions_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = made(Chain(), 3)
+    monkeypatch.setattr(verified, "VERIFIED_SIZE_MAX", 2 * len(first.data))
+    known = Verified({})
+    known.note(Relay((first, second)))
+    known.note(Relay((second,)))
+    assert [known.get(each.tx_hash) for each in (first, second)] == [first, second], "it counts once"
+    known.note(Relay((third,)))
+    assert [known.get(each.tx_hash) for each in (first, second, third)] == [None, second, third]
 
 
 def test_the_oldest_is_forgotten_first_but_for_what_waits_in_the_pool() -> None:

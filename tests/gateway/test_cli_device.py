@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from chain_node.did_ledger import DidRegister
 from chain_node.errors import Refused
 from chain_node.light_http import NodeClient
 from chain_node.transaction import Transaction
 from chain_node.wire import Reason
+from gateway.cli_chain import NotFinal
+from gateway.cli_enroll import FILE_SIZE_MAX
 from gateway.cli_gateway import CONFIG_NAME
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
 from gateway.crypto.key_file import load_gateway_key
@@ -120,12 +123,64 @@ def test_an_enrolment_whose_link_was_lost_is_with_and_paid_once(cpc: Cpc, site: 
     assert "enrolled already; nothing was changed" in cpc.err
 
 
+def test_a_name_that_is_on_its_way_when_its_device_is_revoked_ends_as_well(
+    cpc: Cpc, site: Path, node: NodeProcess
+) -> None:
+    c = ("-c", site / CONFIG_NAME)
+    cpc("enroll", "lock0", *c, "--simulate", "first")
+
+    async def cut(client: NodeClient, transaction: Transaction) -> bytes:
+        raise NotFinal("the power fails after it was signed and kept")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NodeClient, "submit", cut)
+        cpc("enroll", "lock1", *c, "--simulate", "second", exit_code=EXIT_FAILED)
+    (device,) = cpc.lines("device", "revoke", "lock1", *c, "--yes")
+    assert device["state"] == "revoked"
+    (shown,) = cpc.lines("did", "show", device["did"], "--node", node.url, "--genesis", site / "genesis.cbor")
+    assert shown["didDocumentMetadata"]["deactivated"] is True
+
+
+def test_a_replacement_that_is_broken_off_again_and_again_takes_one_region(cpc: Cpc, site: Path) -> None:
+    async def cut(client: NodeClient, transaction: Transaction) -> bytes:
+        if isinstance(transaction.body, DidRegister):
+            raise Refused(Reason.MALFORMED, "the line is cut here")
+        return await submit(client, transaction)
+
+    c = ("-c", site / CONFIG_NAME)
+    submit = NodeClient.submit
+    cpc("enroll", "lock1", *c, "--simulate", "chip")
+    again = ("device", "re-enroll", "lock1", *c, "--simulate", "chip", "--yes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NodeClient, "submit", cut)
+        for _ in range(3):
+            cpc(*again, exit_code=EXIT_FAILED)
+    assert cpc.lines(*again)[0]["state"] == "enrolled"
+    assert [each["state"] for each in cpc.lines("device", "list", *c)] == ["revoked", "enrolled"]
+
+
 def test_recorded_readouts_serve_as_well(cpc: Cpc, site: Path, tmp_path: Path) -> None:
     c = ("-c", site / CONFIG_NAME)
     file = tmp_path / "lock2.bin"
     file.write_bytes(readouts(b"recorded"))
     (device,) = cpc.lines("enroll", "lock2", *c, "--readouts", file)
     assert (device["state"], device["address"]) == ("enrolled", 0)
+
+
+def test_readouts_that_cannot_be_read_are_said_to_be_so_and_no_more(
+    cpc: Cpc, site: Path, tmp_path: Path
+) -> None:
+    enroll = ("enroll", "lock9", "-c", site / CONFIG_NAME, "--readouts")
+    cpc(*enroll, tmp_path / "nowhere.bin", exit_code=EXIT_USAGE)
+    assert cpc.err == f"cpc enroll: cannot read {tmp_path / 'nowhere.bin'}: No such file or directory\n"
+    (tmp_path / "torn.bin").write_bytes(bytes(100))
+    cpc(*enroll, tmp_path / "torn.bin", exit_code=EXIT_USAGE)
+    assert "torn.bin holds no readouts" in cpc.err
+    assert "say --readout-bytes N" in cpc.err
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(FILE_SIZE_MAX + 1)
+    cpc(*enroll, tmp_path / "large.bin", exit_code=EXIT_USAGE)
+    assert "give fewer readouts" in cpc.err
 
 
 def test_a_device_that_was_tried_too_often_waits_and_is_not_lost(cpc: Cpc, site: Path) -> None:
@@ -142,7 +197,7 @@ def test_a_device_that_was_tried_too_often_waits_and_is_not_lost(cpc: Cpc, site:
     ("arguments", "code", "why"),
     [
         (["enroll", "lock1"], EXIT_USAGE, "say where readouts come from"),
-        (["enroll", "lock1", "--readouts", "no-such-file"], EXIT_USAGE, "holds no readouts"),
+        (["enroll", "lock1", "--readouts", "no-such-file"], EXIT_USAGE, "cannot read"),
         (["enroll", "lock1", "--simulate", "x", "--readout-bytes", "0"], EXIT_USAGE, "1 to 65536 bytes"),
         (["device", "show", "lock9"], EXIT_FAILED, "none is; cpc enroll enrols one"),
         (["device", "revoke", "lock9", "--yes"], EXIT_FAILED, "none is"),
