@@ -148,7 +148,9 @@ def plan(
     document = did_document.make(
         [] if is_weak else device_keys(root), controller=site.did, salt=sha256(ident)[:16]
     )
-    pairing = Pairing(site.did, document.name(), keys.pairwise(root, site.did, 0))
+    pairing = Pairing(
+        site.did, document.name(), keys.derive(keys.pairwise(root, site.did, 0), keys.FAST_PATH)
+    )
     device = Device(
         ident=ident,
         name=name,

@@ -103,7 +103,7 @@ class SimulatedDevice:
             keys.derive(root, keys.STORAGE, b"pairing"),
         )
         pairing = (
-            Pairing(gateway, me, keys.pairwise(root, gateway, 0))
+            Pairing(gateway, me, keys.derive(keys.pairwise(root, gateway, 0), keys.FAST_PATH))
             if self._flash.is_empty
             else self._flash.read()
         )

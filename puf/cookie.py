@@ -29,6 +29,8 @@ MESSAGE_BYTES_MAX = 512
 """A longer first message is dropped unread."""
 DEMANDS_MAX = 2
 """How often a stranger answers a demand: once, and once more because the slot may have passed."""
+WRAPPER_BYTES_MAX = 16
+"""What a cookie and its array add to a message."""
 
 ADMITTED, CHALLENGED, DROPPED = "admitted", "challenged", "dropped"
 
@@ -85,8 +87,8 @@ class TokenBucket:
     def take(self, now_ms: int) -> bool:
         """Whether one more may pass now."""
         # A clock that goes back gives nothing, and takes nothing away.
-        passed_ms = max(now_ms - self._last_ms, 0)
-        self._level_ms = min(self._level_ms + passed_ms, self._full_ms)
+        now_ms = max(now_ms, self._last_ms)
+        self._level_ms = min(self._level_ms + now_ms - self._last_ms, self._full_ms)
         self._last_ms = now_ms
         if self._level_ms < self._interval_ms:
             return False
@@ -117,11 +119,13 @@ class Gate:
 
     def admit(self, sender: bytes, data: bytes, now_ms: int) -> Verdict:
         """What becomes of `data`, a first message that came from `sender` (address or connection)."""
-        if len(data) > MESSAGE_BYTES_MAX:
+        if len(data) > MESSAGE_BYTES_MAX + WRAPPER_BYTES_MAX:
             return Verdict(DROPPED, b"", b"")
         try:
             cookie, message = _unwrap(data)
         except DecodeError:
+            return Verdict(DROPPED, b"", b"")
+        if len(message) > MESSAGE_BYTES_MAX:
             return Verdict(DROPPED, b"", b"")
         is_known = cookie is not None and self._cookies.is_good(cookie, sender, message, now_ms)
         if not is_known and (cookie is not None or not self._quiet.take(now_ms)):
@@ -170,8 +174,8 @@ def _unwrap(data: bytes) -> "tuple[bytes | None, bytes]":
     """(cookie or None, message).  First messages of ours begin otherwise, so what begins so is wrapped."""
     if data[:2] != b"\x83\x00":
         return None, data
-    parts = cbor.decode(data, MESSAGE_BYTES_MAX, 1)
+    parts = cbor.decode(data, MESSAGE_BYTES_MAX + WRAPPER_BYTES_MAX, 1)
     assert isinstance(parts, list)  # noqa: S101  its first byte said so
-    if not isinstance(parts[1], bytes) or not isinstance(parts[2], bytes):
-        raise DecodeError("a cookie and a message are byte strings")
+    if not isinstance(parts[1], bytes) or not isinstance(parts[2], bytes) or len(parts[1]) != COOKIE_BYTES:
+        raise DecodeError("a cookie and a message are byte strings, and a cookie has its length")
     return parts[1], parts[2]

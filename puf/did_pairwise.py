@@ -2,8 +2,7 @@
 
 Runs on CPython and MicroPython.
 
-    secret(site, epoch)         = pairwise(root, site's name, epoch)      (puf/keys.py)
-    key(site, epoch, index)     = Ed25519 of derive(secret, "identity", << index >>)
+    key(site, epoch, index)     = Ed25519 of derive(root, "pairwise name", << [site's name, epoch, index] >>)
     name                        = did:key of that key
 
 The root is a wallet's seed or the root of a vehicle's own chip.  Index 0 is the name itself, 1 and on are the
@@ -14,7 +13,10 @@ the root or of the others; the same root gives them again, so none is stored.
 from puf import cbor
 from puf.did import did_key
 from puf.ed25519 import SigningKey
-from puf.keys import IDENTITY, derive, pairwise
+from puf.keys import derive
+
+LABEL = "pairwise name"
+"""Not below `keys.pairwise`: its secrets are given to peers, who must not sign as the holder."""
 
 
 def pairwise_key(root: bytes, site: str, epoch: int, index: int = 0) -> SigningKey:
@@ -24,7 +26,9 @@ def pairwise_key(root: bytes, site: str, epoch: int, index: int = 0) -> SigningK
     """
     if index < 0:
         raise ValueError(f"an index is 0 or more, not {index}")
-    return SigningKey(derive(pairwise(root, site.encode("utf-8"), epoch), IDENTITY, cbor.encode(index)))
+    if epoch < 0:
+        raise ValueError(f"an epoch is 0 or more, not {epoch}")
+    return SigningKey(derive(root, LABEL, cbor.encode([site, epoch, index])))
 
 
 def pairwise_did(root: bytes, site: str, epoch: int) -> str:

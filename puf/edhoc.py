@@ -160,6 +160,7 @@ class Endpoint:
 
         Raises EdhocError, with the error message to answer, for everything else: the handshake is then over,
         except that one which is done stays done.  EdhocRefused is the peer's own error message.
+        What `private` or `peers` raise passes through, and ends the handshake as well.
         """
         event = TAKES.get(self.state)
         if event is None:
@@ -178,6 +179,10 @@ class Endpoint:
             # The peer is told at which message, not why.
             answer = encode_error(messages.UNSPECIFIED, event)
             raise EdhocError(f"{event}: {error}; begin anew", answer) from error
+        except Exception:
+            # EdhocError of a step, or whatever the caller's `private` or `peers` raise.
+            self._forget()
+            raise
         self.state = self._next[before, event]
         if self.state == AWAITS_4 and not self._has_message_4:
             self.state = self._next[self.state, WITHOUT_4]

@@ -1,8 +1,8 @@
 """A grant: a gateway's word that somebody may have a device do something, once; no curve checks it.
 
-Runs on CPython and MicroPython.  A COSE_Mac0 (puf/cose_mac.py) of type cpc/device-grant under the pairwise
-key of gateway and device (puf/keys.py), with the key's epoch, 4 bytes, as key id.  The payload has the claims
-of CWT where CWT has them:
+Runs on CPython and MicroPython.  A COSE_Mac0 (puf/cose_mac.py) of type cpc/device-grant under a key of
+gateway and device, derive(pairwise(root, gateway, epoch), GRANT) (puf/keys.py), with the key's epoch, 4
+bytes, as key id.  The payload has the claims of CWT where CWT has them:
 
     4  until, exclusive, Unix seconds        7  grant id: 8 bytes, a number of the gateway's Counter
     5  not before, Unix seconds              8  {3: subject}: who, as it proved itself in the handshake
@@ -254,6 +254,8 @@ class Doorkeeper:
 
         Raises GrantError with a reason; the grant then is as good as before.
         """
+        if action <= 0:
+            raise ValueError(f"an action is one or more bits of what a grant may allow, not {action}")
         parsed, epoch = _parse(data, TYP, self._aad)
         try:
             grant = _claims(parsed.payload, epoch)

@@ -21,6 +21,11 @@ STORAGE = "storage"
 """Label of the key under which a device keeps its own notes in flash."""
 PAIRWISE = "pairwise"
 """Label of secrets with one peer in one epoch: see `pairwise`."""
+FAST_PATH = "fast path"
+"""Label, under a pairwise secret, of the first key of a pairing.  It is overwritten at each meeting, so
+nothing that is kept longer may be the same key, or give it."""
+GRANT = "grant"
+"""Label, under a pairwise secret, of the key of grants and times, which is kept for its whole epoch."""
 
 ROOT_BYTES = 32
 """Length of the root, and the least that a key to derive from may have."""

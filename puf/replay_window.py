@@ -9,6 +9,8 @@ bound ahead, before the first number beyond the last bound is used, and after a 
 
 So 10,000 numbers in order cost 10,000 / block writes, and a restart none.  A receiver that has restarted
 refuses what is below its `floor`; the sender is to be told of the floor, authentically, and to `skip_to` it.
+That holds for a power cut at any write.  Flash that loses the newest notes later falls back to the ones
+before (puf/notes.py), and with them to an older bound: numbers of the last blocks may then pass again.
 
 ONLY pass on a number whose message has been authenticated: others would move the window.
 Source: RFC 4303, section 3.4.3 and appendix A2.1 (window); RFC 6479; bounds written ahead:
@@ -62,7 +64,7 @@ class Counter:
         if number > NUMBER_MAX:
             raise NotesError("every number of this epoch is used; begin a new epoch")
         if number >= self._bound:
-            bound = number + self._block
+            bound = min(number + self._block, NUMBER_MAX + 1)
             self._notes.write(cbor.encode([self.epoch, bound]))
             self._bound = bound
         self._next = number + 1
@@ -114,7 +116,7 @@ class ReplayWindow:
             self._seen |= 1 << back
             return True
         if number >= self._bound:
-            bound = number + self._block
+            bound = min(number + self._block, NUMBER_MAX + 1)
             self._notes.write(cbor.encode([self.epoch, bound]))
             self._bound = bound
         # A far jump would shift by as much; what it leaves behind is out of the window anyway.

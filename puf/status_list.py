@@ -96,6 +96,8 @@ class StatusToken:
     """Unix milliseconds, whole seconds."""
     ttl_ms: int
     """How long it may be used without looking for a newer one."""
+    expires_ms: int | None
+    """When it ends for good, whatever grace a verifier gives, Unix milliseconds; None: it does not say."""
     statuses: StatusList
 
 
@@ -130,10 +132,9 @@ def open_list(data: bytes, uri: str, issuer: bytes) -> StatusToken:
         raise CredentialError("list", f"the status list is signed by {token.kid.hex()}, not by the issuer")
     if claims[cwt.SUB] != uri:
         raise CredentialError("list", f"this is the status list {claims[cwt.SUB][:80]!r}, not {uri!r}")
-    ttl_ms = 1000 * claims[TTL]
-    if cwt.EXP in claims:
-        ttl_ms = min(ttl_ms, 1000 * (claims[cwt.EXP] - claims[cwt.IAT]))
-    return StatusToken(issuer, uri, 1000 * claims[cwt.IAT], ttl_ms, StatusList.decode(claims[STATUS_LIST]))
+    expires_ms = 1000 * claims[cwt.EXP] if cwt.EXP in claims else None
+    statuses = StatusList.decode(claims[STATUS_LIST])
+    return StatusToken(issuer, uri, 1000 * claims[cwt.IAT], 1000 * claims[TTL], expires_ms, statuses)
 
 
 def reference(index: int, uri: str) -> dict[str, object]:
@@ -164,6 +165,8 @@ def check_status(status: object, token: StatusToken, now_ms: int, grace_ms: int 
         raise CredentialError("list", f"its status is in {uri[:80]!r}, not in {token.uri!r}")
     if now_ms < token.issued_ms - cwt.SKEW_MS:
         raise CredentialError("list", "the status list is of the future; check both clocks")
+    if token.expires_ms is not None and now_ms >= token.expires_ms:
+        raise CredentialError("stale", "the status list has expired; fetch a newer one")
     if now_ms >= token.issued_ms + token.ttl_ms + grace_ms:
         late_ms = now_ms - token.issued_ms - token.ttl_ms
         raise CredentialError(

@@ -74,7 +74,7 @@ def test_a_chip_becomes_a_device_whose_keys_are_on_the_chain(devices: Devices, t
     assert entry.document.keys[0].public == SigningKey(keys.derive(root, keys.IDENTITY)).public
     pairing = Pairing.decode(devices.pairing(device))
     assert (pairing.initiator, pairing.responder, pairing.epoch) == (site.did, device.did, 0)
-    assert pairing.key == keys.pairwise(root, site.did, 0)
+    assert pairing.key == keys.derive(keys.pairwise(root, site.did, 0), keys.FAST_PATH)
     # Neither root nor pairwise key is in any file of the site.
     for path in tmp_path.iterdir():
         content = path.read_bytes()

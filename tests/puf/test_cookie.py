@@ -21,7 +21,7 @@ from puf.cookie import (
     TokenBucket,
     Verdict,
 )
-from puf.errors import CookieError
+from puf.errors import CookieError, DecodeError
 from tests.puf.messages import all_bits_flipped, all_truncated
 
 SECRET = bytes(range(32))
@@ -115,17 +115,57 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     taken = [now_ms for now_ms in range(1_000, 2_001, 10) if bucket.take(now_ms)]
     assert taken == [1_000, 1_010, 1_020, *range(1_100, 2_001, 100)]
     assert [bucket.take(now_ms) for now_ms in (500, 500, 550, 600, 10_000, 10_000, 10_000, 10_000)] == [
-        *(False, False, False, True, True, True, True, False)
+        # It was full of nothing at 2,000, and has to get past that again.
+        *(False, False, False, False, True, True, True, False)
     ]
+
+
+def test_a_clock_that_goes_back_and_forth_fills_no_bucket() -> None:
+    bucket = TokenBucket(1, 100, 10_000)
+    assert [bucket.take(now_ms) for now_ms in (10_000, 0, 10_000, 0, 10_000, 10_100)] == [
+        *(True, False, False, False, False, True)
+    ]
+
+
+@pytest.mark.parametrize("size", [3, 490, 498, 511, 512])
+def test_the_longest_message_passes_with_its_cookie_as_without(size: int) -> None:
+    message = b"m" * size
+    door = gate(quiet=1)
+    assert door.admit(HERE, message, 0).kind == ADMITTED
+    demand = door.admit(HERE, message, 0)
+    assert demand.kind == CHALLENGED
+    verdict = door.admit(HERE, Knock(message).again(demand.answer) or b"", 0)
+    assert (verdict.kind, verdict.message) == (ADMITTED, message)
+
+
+def test_a_longer_message_passes_in_no_form() -> None:
+    door = gate(quiet=9)
+    message = b"m" * 513
+    assert door.admit(HERE, message, 0).kind == DROPPED
+    assert door.admit(HERE, cbor.encode([0, bytes(9), message]), 0).kind == DROPPED
 
 
 @given(st.binary(max_size=60))
 @settings(deadline=None, max_examples=200)
 def test_garbage_is_let_in_unread_or_dropped_and_costs_no_memory(data: bytes) -> None:
+    def kind(data: bytes) -> str:
+        """Of what comes from a stranger without a cookie of ours: what is formed right is asked for one."""
+        try:
+            _, cookie, message = cbor.decode(data)  # type: ignore[misc]
+        except (DecodeError, TypeError, ValueError):
+            return DROPPED
+        is_formed = isinstance(cookie, bytes) and len(cookie) == 9 and isinstance(message, bytes)
+        return CHALLENGED if is_formed else DROPPED
+
     door = gate(quiet=1)
-    verdict = door.admit(HERE, data, 0)
-    assert verdict.kind == (DROPPED if data[:2] == b"\x83\x00" else ADMITTED)
-    assert door.admit(HERE, b"\x83\x00" + data, 0).kind == DROPPED
+    assert door.admit(HERE, data, 0).kind == (kind(data) if data[:2] == b"\x83\x00" else ADMITTED)
+    wrapped = b"\x83\x00" + data
+    assert door.admit(HERE, wrapped, 0).kind == kind(wrapped)
+
+
+@pytest.mark.parametrize(("cookie_bytes", "kind"), [(8, DROPPED), (9, CHALLENGED), (10, DROPPED)])
+def test_a_cookie_of_another_length_is_none(cookie_bytes: int, kind: str) -> None:
+    assert gate().admit(HERE, cbor.encode([0, bytes(cookie_bytes), MESSAGE]), 0).kind == kind
 
 
 def test_a_damaged_cookie_or_message_is_not_let_in() -> None:

@@ -1,5 +1,6 @@
 """CBOR Web Tokens: the standard's own claims, a foreign verdict, and every refusal by its reason."""
 
+import itertools
 from typing import Any
 
 import cbor2
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pycose.keys.okp import OKPKey
 from pycose.messages.sign1message import Sign1Message
 
-from puf import cbor, cwt
+from puf import cbor, cwt, keys
 from puf.did_pairwise import pairwise_did, pairwise_key
 from puf.ed25519 import SigningKey
 from puf.errors import CredentialError, DecodeError, SignatureError
@@ -130,10 +131,22 @@ def test_two_sites_or_two_epochs_see_two_names_and_the_same_root_gives_them_agai
     assert len(names) == 5
     # Golden: every vehicle would lose its names if this changed.
     assert pairwise_did(root, "did:cpc:zA", 0) == GOLDEN_NAME
-    keys = {pairwise_key(root, "did:cpc:zA", 0, index).public for index in range(20)}
-    assert len(keys) == 20
+    publics = {pairwise_key(root, "did:cpc:zA", 0, index).public for index in range(20)}
+    assert len(publics) == 20
     with pytest.raises(ValueError, match="index"):
         pairwise_key(root, "did:cpc:zA", 0, -1)
+    with pytest.raises(ValueError, match="epoch"):
+        pairwise_key(root, "did:cpc:zA", -1)
 
 
-GOLDEN_NAME = "did:key:z6MkjSaQvECr7zreqtGj9qvJ9GngR7XFPB4gXyv7Jf3bn7CY"
+def test_who_is_given_the_pairwise_secret_cannot_sign_as_its_holder() -> None:
+    root = bytes(range(32))
+    secret = keys.pairwise(root, b"did:cpc:zA", 0)
+    ours = pairwise_key(root, "did:cpc:zA", 0, 1).public
+    labels = (keys.IDENTITY, keys.PAIRWISE, "pairwise name")
+    contexts = (cbor.encode(1), cbor.encode(["did:cpc:zA", 0, 1]))
+    made = [SigningKey(keys.derive(secret, *each)).public for each in itertools.product(labels, contexts)]
+    assert ours not in made
+
+
+GOLDEN_NAME = "did:key:z6MkscArDtJgMehmf1jadbtEuPkSGH4SrfeEkbUhdMsEPAFC"

@@ -397,6 +397,7 @@ def test_a_chip_that_does_not_reproduce_its_key_ends_the_handshake() -> None:
     with pytest.raises(ChipError):
         responder.receive(initiator.start())
     assert responder.state == "failed"
+    assert responder._ephemeral == responder._prk_2e == b"", "what led so far is let go"
     responder.identity = Identity(responder.identity.credential, lambda: b"short")
     with pytest.raises(ValueError, match="a private key is 32 bytes"):
         responder.identity.private()

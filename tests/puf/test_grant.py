@@ -190,6 +190,14 @@ def test_the_wrong_key_gateway_or_kind_is_forged() -> None:
     assert reason(keeper, cose_mac.mac0("cpc/device-grant", b"", b"k", KEY)) == grant.FORMAT
 
 
+@pytest.mark.parametrize("action", [0, -1])
+def test_nothing_is_no_action_and_uses_no_grant_up(action: int) -> None:
+    keeper, data = doorkeeper(), issue(GOOD, GATEWAY, KEY)
+    with pytest.raises(ValueError, match="one or more bits"):
+        keeper.check(data, CAR, action, 0)
+    assert keeper.check(data, CAR, OPEN, 0) == GOOD
+
+
 def test_a_grant_opens_once_also_after_a_power_cut() -> None:
     flash = Flash()
     keeper = doorkeeper(keeper_window=window(flash))

@@ -39,6 +39,19 @@ def test_what_is_no_number_is_refused(number: int) -> None:
     assert window.accept(NUMBER_MAX - 1)
 
 
+def test_the_last_numbers_leave_a_floor_that_is_one() -> None:
+    flash = Flash()
+    assert ReplayWindow(notes(flash), 0).accept(NUMBER_MAX - 1)
+    again = ReplayWindow(notes(flash))
+    assert again.floor == NUMBER_MAX + 1
+    assert not again.accept(NUMBER_MAX)
+    counter = Counter(notes(Flash()), 0)
+    counter.skip_to(NUMBER_MAX)
+    assert counter.take() == NUMBER_MAX
+    with pytest.raises(NotesError, match="every number of this epoch is used"):
+        counter.take()
+
+
 @given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 70))
 @settings(deadline=None, max_examples=100)
 def test_the_window_is_that_of_a_set(numbers: list[int], size: int) -> None:

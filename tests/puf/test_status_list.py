@@ -177,7 +177,11 @@ def test_a_list_with_an_end_ends_then() -> None:
     statuses = StatusList(b"\x00")
     claims: dict[int | str, object] = {2: URI, 6: 100, 4: 110, 65534: 3600, 65533: statuses.encode()}
     token = status_list.open_list(cwt.sign(claims, KEY, status_list.TYP), URI, KEY.public)
-    assert token.ttl_ms == 10_000
+    assert (token.ttl_ms, token.expires_ms) == (3_600_000, 110_000)
+    ours = status_list.reference(0, URI)
+    status_list.check_status(ours, token, 109_999)
+    with pytest.raises(CredentialError, match="has expired"):
+        status_list.check_status(ours, token, 110_000, grace_ms=10**9)
 
 
 @given(st.binary(max_size=100))
