@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
-from typing import Protocol
 
 from chain_node import quorum
 from chain_node.errors import CertificateError, Refused, WireError
@@ -36,7 +35,7 @@ from chain_node.fields import (
     end_of_item,
     read,
 )
-from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
+from chain_node.transaction import TX_SIZE_LIMIT, Known, Transaction
 from chain_node.validator_set import VALIDATORS_MAX
 from puf import cbor, cose, merkle_tree
 from puf.ed25519 import SigningKey, verify
@@ -136,13 +135,6 @@ class Header:
         return header
 
 
-class Known(Protocol):
-    """Transactions whose signatures were checked before; a dict is one, and so is the pool."""
-
-    def get(self, tx_hash: bytes, /) -> Transaction | None:
-        """The transaction with this hash."""
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
     """A header and the transactions under its `tx_root`, in order.  CBOR: [header, [bytes of each]]."""
@@ -180,7 +172,7 @@ class Block:
             if not isinstance(item, bytes) or len(item) > TX_SIZE_LIMIT:
                 raise WireError("block", f"transaction {index} is not at most {TX_SIZE_LIMIT} bytes")
             try:
-                transaction = (known and known.get(transaction_hash(item))) or Transaction.decode(item)
+                transaction = Transaction.take(item, known)
             except Refused as error:
                 raise WireError("block", f"transaction {index}: {error}") from None
             transactions.append(transaction)

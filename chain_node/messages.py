@@ -36,14 +36,13 @@ from chain_node.block import (
     Block,
     Certificate,
     Header,
-    Known,
     Phase,
     Vote,
 )
 from chain_node.errors import Refused, WireError
 from chain_node.evidence import Link, StateEvidence
 from chain_node.fields import HASH_SIZE, check_blob, check_integer, read
-from chain_node.transaction import TX_SIZE_LIMIT, Transaction, transaction_hash
+from chain_node.transaction import TX_SIZE_LIMIT, Known, Transaction
 from puf import cbor
 from puf.merkle_map import VALUE_SIZE_MAX
 
@@ -374,8 +373,7 @@ def _transactions(value: object, known: Known | None) -> tuple[Transaction, ...]
     for item in value:
         data = _blob(item, "a transaction", TX_SIZE_LIMIT)
         try:
-            transaction = (known and known.get(transaction_hash(data))) or Transaction.decode(data)
-            transactions.append(transaction)
+            transactions.append(Transaction.take(data, known))
         except Refused as error:
             raise WireError("message", f"a transaction in it is refused: {error}") from None
     return tuple(transactions)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from chain_node import messages
-from chain_node.block import Certificate, Header, Known, Vote
+from chain_node.block import Certificate, Header, Vote
 from chain_node.errors import PeerError, WireError
 from chain_node.lbft_states import Fate
 from chain_node.messages import (
@@ -53,6 +53,7 @@ from chain_node.peer_frame import (
     frame,
 )
 from chain_node.peer_tls import TlsChannel, TlsContext
+from chain_node.transaction import Known
 
 HANDSHAKE_MS = 5_000
 """How long a peer may take to say who it is."""

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from chain_node import messages
-from chain_node.block import Certificate, Header, Known, Vote
+from chain_node.block import Certificate, Header, Vote
 from chain_node.errors import PeerError, PortInUse, StorageError
 from chain_node.genesis import Genesis
 from chain_node.lbft import announcement
@@ -42,7 +42,7 @@ from chain_node.peer_door import Door
 from chain_node.peer_frame import INSTANCE_SIZE, PROTOCOL_OLDEST, PROTOCOL_VERSION, FrameError, Hello, frame
 from chain_node.peer_gossip import Gossip, is_ours, parts
 from chain_node.peer_tls import TlsContext, TlsFailed
-from chain_node.transaction import Transaction
+from chain_node.transaction import Known, Transaction
 from chain_node.upgrade import Announcements, Upgrade, newest
 from chain_node.verified import Verified
 from puf.ed25519 import SigningKey

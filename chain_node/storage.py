@@ -41,9 +41,10 @@ CHECKPOINT_PAGES = 1_000
 """Length of the log, in pages of 4 KiB, at which a commit also copies it back."""
 CERTIFIED_MAX = 64
 """Blocks that `certified` reads at once."""
-RECENT_MAX = 2
-"""Last blocks that are kept in memory, too: under load peers are often a little behind, and to read a block
-of thousands of transactions anew for each of them makes us fall behind as well."""
+RECENT_MAX, RECENT_TX_MAX = 2, 10_000
+"""Last blocks that are kept in memory, too, and how many transactions they may have together, unless it is
+one block: under load peers are often a little behind, and to read a block of thousands of transactions anew
+for each of them makes us fall behind as well.  Ten thousand transfers are some 10 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Storage:
         """For the files of this folder that look into it."""
         self._is_joining = False
         self._recent: dict[int, Block] = {}
-        """The last RECENT_MAX blocks as they were committed."""
+        """The last blocks as they were committed, by height."""
         self.path = path
         self.nodes = Nodes(connection)
         """The table of the state's nodes; around it, `errors`."""
@@ -147,9 +148,7 @@ class Storage:
         self.handovers.note(handovers)
         self.nodes.remember(execution)
         self.head = head_of(header)
-        self._recent[header.height] = block
-        for old in [height for height in self._recent if height <= header.height - RECENT_MAX]:
-            del self._recent[old]
+        self._remember(block)
 
     def headers(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """(header, certificate) as bytes, from height `first` on, at most `count`, without a gap."""
@@ -379,6 +378,15 @@ class Storage:
         )
 
     # Inside
+
+    def _remember(self, block: Block) -> None:
+        recent = self._recent
+        recent[block.header.height] = block
+        while len(recent) > 1 and (
+            len(recent) > RECENT_MAX
+            or sum(len(each.transactions) for each in recent.values()) > RECENT_TX_MAX
+        ):
+            del recent[min(recent)]
 
     def _certified(self, height: int) -> tuple[Block, Certificate] | None:
         if block := self._recent.get(height):

@@ -13,16 +13,18 @@ mandate.py, 13 in validator_set.py.  Deterministic bytes, strict in both directi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from chain_node import book
 from chain_node.did_ledger import DidDeactivate, DidRegister, DidRotate
 from chain_node.errors import Refused, WireError
 from chain_node.escrow import EscrowOpen, EscrowRefund, EscrowSettle
-from chain_node.fields import HASH_SIZE, INT_MAX, KEY_SIZE, Fields, read
+from chain_node.fields import KEY_SIZE, Fields, read
 from chain_node.mandate import MandateGrant, MandatePay, MandateRevoke
 from chain_node.reason import EFFECT_FIRST, Reason
+from chain_node.transfer_bytes import read_transfer
 from chain_node.validator_set import ValidatorsChange
 from puf import cbor, cose
 from puf.ed25519 import SigningKey
@@ -56,17 +58,6 @@ class Transfer:
     @classmethod
     def from_map(cls, value: object) -> "Transfer":
         """Raises WireError."""
-        if type(value) is dict and len(value) == 3:
-            to, amount_ucpc, memo = value.get(1), value.get(2), value.get(3)
-            if (
-                type(to) is bytes
-                and len(to) == KEY_SIZE
-                and type(amount_ucpc) is int
-                and 1 <= amount_ucpc <= SUPPLY_UCPC
-                and type(memo) is bytes
-                and len(memo) <= MEMO_SIZE_MAX
-            ):
-                return cls(to, amount_ucpc, memo)
         fields = Fields(value, "transfer")
         body = cls(
             to=fields.blob(1, "to", KEY_SIZE),
@@ -242,7 +233,13 @@ class Transaction(NamedTuple):
 
         Raises Refused with MALFORMED, TOO_LARGE, BAD_SIGNATURE or UNKNOWN_KIND.
         """
-        return cls._open(data, cose.open1)
+        return cls._open(data, cose.open1, transaction_hash(data))
+
+    @classmethod
+    def take(cls, data: bytes, known: "Known | None") -> "Transaction":
+        """The one of `known` that `data` is, or else what `decode` makes of it.  Raises Refused."""
+        tx_hash = transaction_hash(data)
+        return (known and known.get(tx_hash)) or cls._open(data, cose.open1, tx_hash)
 
     @classmethod
     def restore(cls, data: bytes) -> "Transaction":
@@ -250,10 +247,12 @@ class Transaction(NamedTuple):
 
         Raises Refused as `decode` does, but for BAD_SIGNATURE.
         """
-        return cls._open(data, cose.parse1)
+        return cls._open(data, cose.parse1, transaction_hash(data))
 
     @classmethod
-    def _open(cls, data: bytes, opened: Callable[[bytes, str], cose.Signed | cose.Parsed]) -> "Transaction":
+    def _open(
+        cls, data: bytes, opened: Callable[[bytes, str], cose.Signed | cose.Parsed], tx_hash: bytes
+    ) -> "Transaction":
         if len(data) > TX_SIZE_LIMIT:
             raise Refused(
                 Reason.TOO_LARGE, f"the transaction has {len(data)} bytes, the most is {TX_SIZE_LIMIT}"
@@ -264,54 +263,37 @@ class Transaction(NamedTuple):
             raise Refused(Reason.MALFORMED, f"not a signed transaction: {error}") from None
         except SignatureError as error:
             raise Refused(Reason.BAD_SIGNATURE, str(error)) from None
+        if usual := read_transfer(signed.payload):
+            chain_id, nonce, fee_ucpc, to, amount_ucpc, memo = usual
+            body = Transfer(to, amount_ucpc, memo)
+            return cls(signed.kid, chain_id, nonce, fee_ucpc, None, body, data, tx_hash)
         try:
-            value = read(signed.payload, "transaction", TX_SIZE_LIMIT)
-            chain_id, nonce, fee_ucpc, valid_until, kind, body_map = _usual(value) or _any(value)
-            if kind not in KINDS:
-                raise Refused(Reason.UNKNOWN_KIND, f"this ledger knows no transactions of kind {kind}")
-            body = KINDS[kind].from_map(body_map)
+            head = _read_head(signed.payload)
         except WireError as error:
             raise Refused(Reason.MALFORMED, str(error)) from None
-        return cls(signed.kid, chain_id, nonce, fee_ucpc, valid_until, body, data, transaction_hash(data))
+        return cls(signed.kid, *head, data, tx_hash)
 
 
-_Head = tuple[bytes, int, int, int | None, int, object]
-"""Chain id, nonce, fee_ucpc, valid_until, kind, body as a map."""
+class Known(Protocol):
+    """Transactions whose signatures were checked before; a dict is one, and so is the pool."""
+
+    def get(self, tx_hash: bytes, /) -> Transaction | None:
+        """The transaction with this hash."""
 
 
-def _usual(value: object) -> _Head | None:
-    """What a payload without `valid_until` says, if it is in order; most are."""
-    if type(value) is not dict or len(value) != 5:
-        return None
-    chain_id, nonce, fee_ucpc, kind = value.get(1), value.get(2), value.get(3), value.get(5)
-    if (
-        type(chain_id) is bytes
-        and len(chain_id) == HASH_SIZE
-        and type(nonce) is int
-        and 0 <= nonce <= INT_MAX
-        and type(fee_ucpc) is int
-        and 0 <= fee_ucpc <= SUPPLY_UCPC
-        and type(kind) is int
-        and 0 <= kind <= INT_MAX
-        and 6 in value
-    ):
-        return chain_id, nonce, fee_ucpc, None, kind, value[6]
-    return None
-
-
-def _any(value: object) -> _Head:
-    """What a payload says.  Raises WireError, which names what is wrong with it."""
-    fields = Fields(value, "transaction")
-    head = (
-        fields.blob(1, "chain id"),
-        fields.integer(2, "nonce"),
-        fields.integer(3, "fee_ucpc", 0, SUPPLY_UCPC),
-        fields.integer(4, "valid_until") if fields.has(4) else None,
-        fields.integer(5, "kind"),
-        fields.take(6, "body"),
-    )
+def _read_head(payload: bytes) -> tuple[bytes, int, int, int | None, Body]:
+    """(chain id, nonce, fee_ucpc, valid_until, body).  Raises WireError, and Refused with UNKNOWN_KIND."""
+    fields = Fields(read(payload, "transaction", TX_SIZE_LIMIT), "transaction")
+    chain_id = fields.blob(1, "chain id")
+    nonce = fields.integer(2, "nonce")
+    fee_ucpc = fields.integer(3, "fee_ucpc", 0, SUPPLY_UCPC)
+    valid_until = fields.integer(4, "valid_until") if fields.has(4) else None
+    kind = fields.integer(5, "kind")
+    body = fields.take(6, "body")
     fields.done()
-    return head
+    if kind not in KINDS:
+        raise Refused(Reason.UNKNOWN_KIND, f"this ledger knows no transactions of kind {kind}")
+    return chain_id, nonce, fee_ucpc, valid_until, KINDS[kind].from_map(body)
 
 
 def transaction_hash(data: bytes) -> bytes:
@@ -320,6 +302,13 @@ def transaction_hash(data: bytes) -> bytes:
 
 
 RECEIPT_SIZE_MAX = 128
+_RECEIPT_BEGIN = b"\xa3\x01\x58\x20"
+
+
+@lru_cache(1_024)
+def _receipt_end(reason: Reason, fee_ucpc: int) -> bytes:
+    """What follows the hash: nearly all receipts of a block end alike."""
+    return cbor.encode({2: int(reason), 3: fee_ucpc})[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +326,7 @@ class Receipt:
 
     def encode(self) -> bytes:
         """The bytes of the leaf."""
-        return cbor.encode({1: self.tx_hash, 2: int(self.reason), 3: self.fee_ucpc})
+        return _RECEIPT_BEGIN + self.tx_hash + _receipt_end(self.reason, self.fee_ucpc)
 
     @classmethod
     def decode(cls, data: bytes) -> "Receipt":

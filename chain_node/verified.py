@@ -7,9 +7,8 @@ times: alone, in a block before its own message has been looked at, and again af
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from chain_node.block import Known
 from chain_node.messages import Message, Proposal, Relay, Validate
-from chain_node.transaction import Transaction
+from chain_node.transaction import Known, Transaction
 
 VERIFIED_MAX = 8_192
 """Transactions that are remembered beside those of the pool, some 6 MiB of transfers."""

@@ -22,6 +22,7 @@ from chain_node.transaction import (
     Transfer,
     transaction_hash,
 )
+from chain_node.transfer_bytes import read_transfer
 from puf import cbor, cose
 from tests.chain_node.world import ALICE, BOB, anchor
 
@@ -308,45 +309,83 @@ ODD: st.SearchStrategy[object] = st.one_of(
 )
 
 
-@given(value=st.dictionaries(st.integers(0, 7), ODD, max_size=7) | ODD)
-def test_what_is_read_the_short_way_is_what_is_read_field_by_field(value: object) -> None:
+def both_ways(payload: bytes) -> tuple[object, object]:
+    """What the reader of usual transfers makes of a payload, and the reader of all kinds."""
     try:
-        head = transaction._any(value)
-    except WireError:
-        head = None
-    # A limit of height is rare and has no short way.
-    assert transaction._usual(value) == (head if head and head[3] is None else None)
+        chain_id, nonce, fee_ucpc, valid_until, body = transaction._read_head(payload)
+    except (Refused, WireError):
+        return read_transfer(payload), None
+    if valid_until is not None or not isinstance(body, Transfer):
+        return read_transfer(payload), None
+    return read_transfer(payload), (chain_id, nonce, fee_ucpc, body.to, body.amount_ucpc, body.memo)
 
 
-@given(chain_id=HASHES, nonce=ODD, fee_ucpc=ODD, kind=ODD)
-def test_the_short_way_has_the_same_bounds(
-    chain_id: bytes, nonce: object, fee_ucpc: object, kind: object
+def transfer_payload(*, to: object, amount: object, memo: object, nonce: object, fee: object) -> bytes:
+    return cbor.encode({1: CHAIN_ID, 2: nonce, 3: fee, 5: 1, 6: {1: to, 2: amount, 3: memo}})
+
+
+@given(to=HASHES | ODD, amount=ODD, memo=ODD, nonce=ODD, fee=ODD)
+def test_a_transfer_is_read_the_short_way_exactly_when_it_is_one(
+    to: object, amount: object, memo: object, nonce: object, fee: object
 ) -> None:
-    value = {1: chain_id, 2: nonce, 3: fee_ucpc, 5: kind, 6: b""}
-    try:
-        head = transaction._any(value)
-    except WireError:
-        head = None
-    assert transaction._usual(value) == head
+    short, long = both_ways(transfer_payload(to=to, amount=amount, memo=memo, nonce=nonce, fee=fee))
+    assert short == long
 
 
-@given(to=HASHES | ODD, amount_ucpc=ODD, memo=ODD)
-def test_a_transfer_has_the_same_bounds_the_short_way(to: object, amount_ucpc: object, memo: object) -> None:
-    is_one = (
-        isinstance(to, bytes)
-        and len(to) == 32
-        and type(amount_ucpc) is int
-        and 1 <= amount_ucpc <= SUPPLY_UCPC
-        and isinstance(memo, bytes)
-        and len(memo) <= 64
-    )
-    try:
-        read = Transfer.from_map({1: to, 2: amount_ucpc, 3: memo})
-    except WireError:
-        assert not is_one
-    else:
-        assert is_one
-        assert read.to_map() == {1: to, 2: amount_ucpc, 3: memo}
+EDGES = [
+    0,
+    1,
+    23,
+    24,
+    255,
+    256,
+    65_535,
+    65_536,
+    2**32 - 1,
+    2**32,
+    SUPPLY_UCPC,
+    SUPPLY_UCPC + 1,
+    2**53 - 1,
+    2**53,
+]
+
+
+@pytest.mark.parametrize("number", EDGES)
+def test_each_number_of_a_transfer_has_the_same_bounds_the_short_way(number: int) -> None:
+    usual: dict[str, object] = {"to": bytes(32), "amount": 5, "memo": b"for you", "nonce": 7, "fee": 1_000}
+    for name in ("amount", "nonce", "fee"):
+        short, long = both_ways(transfer_payload(**usual | {name: number}))
+        assert short == long
+        is_right = (
+            number < 2**53 if name == "nonce" else (name == "fee") <= number + 1 and number <= SUPPLY_UCPC
+        )
+        assert (short is not None) == (is_right and (name != "amount" or number > 0))
+    for size in (0, 23, 24, 63, 64, 65):
+        short, long = both_ways(transfer_payload(**usual | {"memo": bytes(size)}))
+        assert short == long
+        assert (short is not None) == (size <= 64)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 1), (300, 70_000, 2**40)])
+def test_a_transfer_with_any_byte_altered_is_read_as_the_same_both_ways(
+    numbers: tuple[int, int, int],
+) -> None:
+    nonce, fee, amount = numbers
+    payload = transfer_payload(to=bytes(32), amount=amount, memo=b"memo", nonce=nonce, fee=fee)
+    assert read_transfer(payload)
+    for at in range(len(payload)):
+        assert both_ways(payload[:at]) == (None, None)
+        for value in range(256):
+            short, long = both_ways(payload[:at] + bytes((value,)) + payload[at + 1 :])
+            assert short == long
+    assert both_ways(payload + b"\0") == (None, None)
+
+
+def test_a_number_in_more_bytes_than_it_needs_is_no_transfer() -> None:
+    payload = transfer_payload(to=bytes(32), amount=5, memo=b"", nonce=23, fee=0)
+    assert payload[37:39] == b"\x17\x03"
+    for longer in ("1817", "190017", "1a00000017", "1b0000000000000017"):
+        assert both_ways(payload[:37] + bytes.fromhex(longer) + payload[38:]) == (None, None)
 
 
 def test_a_receipt_cannot_carry_a_reason_that_keeps_a_transaction_out_of_blocks() -> None:
