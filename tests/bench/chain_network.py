@@ -49,8 +49,8 @@ from tests.nemesis.network import free_ports
 from tests.nemesis.processes import die_with_parent
 
 ACCOUNTS = 400
-SENDERS = 3
-"""Requests that wait for an answer of one node at a time."""
+SENDERS, CROWD = 3, 40
+"""Requests that wait for an answer of one node at a time; and when it is to be more than the node can do."""
 DEADLINE_S = 240.0
 POLL_S = 0.25
 """Between two looks at what has become final, which cost the nodes something, too."""
@@ -73,6 +73,7 @@ class Plan:
     """How long one validator is away afterwards, while transfers go on; 0: this is left out."""
     profile: Path | None = None
     """Where the profile of one validator goes."""
+    senders: int = SENDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +279,13 @@ class Bench:
             loads[nodes[place % ACCOUNTS % len(nodes)]].append(place)
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
             for node, places in loads.items():
-                for sender in range(SENDERS):
+                for sender in range(self.plan.senders):
                     # An account's transfers stay with one sender, and so in order.
-                    mine = [place for place in places if place % ACCOUNTS // len(nodes) % SENDERS == sender]
+                    mine = [
+                        place
+                        for place in places
+                        if place % ACCOUNTS // len(nodes) % self.plan.senders == sender
+                    ]
                     due = [begin_s + (place - first) / self.plan.rate for place in mine]
                     group.create_task(self._send_some(session, self.urls[node], bodies, mine, due))
 
@@ -435,6 +440,30 @@ def run(plan: Plan) -> Figures:
     return figures
 
 
+def twice(figures: Figures) -> Plan:
+    """Twice what these nodes have done, sent without waiting until they answer."""
+    rate = round(2 * figures.tx_per_second)
+    return replace(figures.plan, rate=rate, senders=CROWD, away_seconds=0.0, profile=None)
+
+
+def overload_rows(peak: Figures, over: Figures) -> list[Row]:
+    """What is left of the peak under twice its load."""
+    return [
+        Row(
+            f"network {over.plan.validators}+1",
+            "final transfers at twice that load",
+            "tx/s",
+            over.tx_per_second,
+            "its peak",
+            peak.tx_per_second,
+            over.tx_per_second / peak.tx_per_second,
+            over.digest,
+            note=f"{over.transfers} sent at {over.plan.rate} a second, {over.busy} times busy, "
+            f"{over.impeached} impeachments, memory {max(over.memory_mib):.0f} MiB",
+        )
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the figures of each size of committee."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.chain_network")
@@ -443,13 +472,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--period-ms", type=int, default=3_000, help="between blocks [3000]")
     parser.add_argument("--validators", type=int, nargs="+", default=[4], help="sizes of the committee [4]")
     parser.add_argument("--away-seconds", type=float, default=0.0, help="then one validator is away [0: not]")
+    parser.add_argument("--twice", action="store_true", help="then send twice what it could do, to new nodes")
     parser.add_argument("--profile", type=Path, help="where to write the profile of one validator")
     args = parser.parse_args(arguments)
     rows = []
     for count in args.validators:
         plan = Plan(args.seconds, args.rate, count, args.period_ms, args.away_seconds, args.profile)
         print(f"{count} validators, {plan.rate} transfers a second, {plan.seconds:.0f} s ...", flush=True)
-        rows += run(plan).rows()
+        figures = run(plan)
+        rows += figures.rows()
+        if args.twice:
+            rows += overload_rows(figures, run(twice(figures)))
     print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores, nodes included")
     print(table(rows))
     if args.profile:

@@ -1,9 +1,11 @@
 """The bench of a whole network still runs, commits all that it sends, and gives figures, good or not."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.bench import chain_network
-from tests.bench.chain_network import Figures, Plan, bound_per_second
+from tests.bench.chain_network import CROWD, Figures, Plan, bound_per_second, overload_rows, twice
 
 
 @pytest.mark.slow
@@ -18,9 +20,9 @@ def test_a_network_under_load_commits_all_and_who_was_away_comes_back(
     assert "blocks were missed in 0 s" in printed
 
 
-def test_figures_are_rows_with_the_share_of_the_bound() -> None:
-    figures = Figures(
-        plan=Plan(),
+def figures_of(plan: Plan) -> Figures:
+    return Figures(
+        plan=plan,
         nodes=5,
         transfers=240_000,
         tx_per_second=2_000.0,
@@ -35,10 +37,21 @@ def test_figures_are_rows_with_the_share_of_the_bound() -> None:
         away_blocks=0,
         digest="00",
     )
-    rows = figures.rows()
+
+
+def test_figures_are_rows_with_the_share_of_the_bound() -> None:
+    rows = figures_of(Plan()).rows()
     assert [row.ours for row in rows] == [2_000.0, 3_000, 200.0, 900.0, 90.0]
     assert rows[0].ratio == 0.25
     assert rows[1].note == "2990 to 3020 ms, 1 impeachments"
+
+
+def test_twice_the_load_is_held_against_what_was_done_before() -> None:
+    peak = figures_of(Plan(seconds=30.0, rate=1_500, away_seconds=9.0))
+    plan = twice(peak)
+    assert (plan.rate, plan.seconds, plan.senders, plan.away_seconds) == (4_000, 30.0, CROWD, 0.0)
+    (row,) = overload_rows(peak, replace(figures_of(plan), tx_per_second=1_500.0))
+    assert (row.ours, row.peer, row.ratio) == (1_500.0, 2_000.0, 0.75)
 
 
 def test_more_nodes_on_the_same_cores_can_do_less() -> None:
