@@ -1,8 +1,8 @@
 """Why a proposer's block was not the one that was decided, as far as this node saw it.
 
 Runs on CPython; pure.  The impeachment block is the same for everybody and so says nothing of the reason:
-validators agree that a proposer failed, not on how.  What a node saw is its own word, kept in memory for the
-last KEPT_MAX impeachments, for people to read.
+validators agree that a proposer failed, not on how.  What a node saw is its own word, for people to read; it
+is kept with the block (storage_impeachments.py).
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from enum import StrEnum
 from chain_node.block import NO_PROPOSER
 from chain_node.lbft_ready import Decided
 
-KEPT_MAX = 1_000
-"""Impeachments, and illicit blocks of one height."""
+ILLICIT_MAX = 1_000
+"""Illicit blocks of one height that are remembered."""
 
 
 class Why(StrEnum):
@@ -44,11 +44,6 @@ class Impeachments:
         self._patience_ms = patience_ms
         self._begun_ms = 0
         self._illicit: dict[bytes, str] = {}
-        self._seen: dict[int, Seen] = {}
-
-    def get(self, height: int) -> Seen | None:
-        """What was seen of this impeachment; None: nothing, or it is forgotten, or there was none."""
-        return self._seen.get(height)
 
     def begin(self, now_ms: int) -> None:
         """A height begins."""
@@ -57,25 +52,18 @@ class Impeachments:
 
     def illicit(self, block_hash: bytes, why: str) -> None:
         """A block of this height is not what it must be."""
-        if len(self._illicit) < KEPT_MAX:
+        if len(self._illicit) < ILLICIT_MAX:
             self._illicit[block_hash] = why
 
-    def decided(self, decided: Decided, now_ms: int) -> None:
-        """The height ends in this block."""
-        header = decided.block.header
-        if header.proposer != NO_PROPOSER:
-            return
+    def decided(self, decided: Decided, now_ms: int) -> Seen | None:
+        """The height ends in this block: what was seen of its impeachment, if it is one."""
+        if decided.block.header.proposer != NO_PROPOSER:
+            return None
         faults = [why for name in decided.lost if (why := self._illicit.get(name.header.block_hash))]
         if len(decided.lost) > 1:
-            seen = Seen(Why.TWO_BLOCKS)
-        elif faults:
-            seen = Seen(Why.ILLICIT, faults[0])
-        elif decided.lost:
-            seen = Seen(Why.LATE)
-        elif now_ms - self._begun_ms >= self._patience_ms:
-            seen = Seen(Why.NO_BLOCK)
-        else:
-            return
-        self._seen[header.height] = seen
-        while len(self._seen) > KEPT_MAX:
-            del self._seen[next(iter(self._seen))]
+            return Seen(Why.TWO_BLOCKS)
+        if faults:
+            return Seen(Why.ILLICIT, faults[0])
+        if decided.lost:
+            return Seen(Why.LATE)
+        return Seen(Why.NO_BLOCK) if now_ms - self._begun_ms >= self._patience_ms else None

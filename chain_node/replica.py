@@ -24,7 +24,7 @@ from chain_node import ledger, validator_set
 from chain_node.block import BLOCK_SIZE_MAX, NO_PROPOSER, Block, Certificate, Header, Vote
 from chain_node.errors import IllicitBlock, Refused, StorageFull
 from chain_node.genesis import Genesis
-from chain_node.impeachment import Impeachments
+from chain_node.impeachment import Impeachments, Seen
 from chain_node.kept import Kept
 from chain_node.lbft import Core, announcement
 from chain_node.lbft_ready import Decided, Equivocation, Height, Ready, Serve
@@ -75,7 +75,7 @@ class Store(Protocol):
     def votes(self, height: int) -> list[Kept]:
         """Our votes at a height that is not decided yet."""
 
-    def commit(self, block: Block, certificate: Certificate, execution: Execution) -> None:
+    def commit(self, block: Block, certificate: Certificate, execution: Execution, seen: Seen | None) -> None:
         """Make a block the new head, synced, with all that belongs to it, or not at all."""
 
     def certified(self, first: int, count: int) -> list[tuple[Block, Certificate]]:
@@ -128,8 +128,7 @@ class Replica:
         self._state = self._head_state()
         self._make_core = core
         self._core = self._new_core()
-        self.impeachments = Impeachments(genesis.timeout_ms)
-        """Why proposers were impeached, as this node saw it."""
+        self._impeachments = Impeachments(genesis.timeout_ms)
         self._executions: dict[bytes, Execution] = {}
         self._held: dict[bytes, Block] = {}
         """Blocks whose time has not come by our clock."""
@@ -319,7 +318,7 @@ class Replica:
         self._executions = {block.header.block_hash: execution}
         self._held = {}
         self._is_hurried = False
-        self.impeachments.begin(self._now_ms)
+        self._impeachments.begin(self._now_ms)
         period_ms = genesis.block_period_ms
         # By the chain's clock, so that delays do not add up; within a period from now, whatever that says.
         due_ms = self._now_ms + min(max(head.time_ms + period_ms - self._wall_ms, 0), period_ms)
@@ -345,9 +344,9 @@ class Replica:
             execution = ledger.check_block(
                 self.store.read_node, self.head, self.genesis, block, self._schedule, self._state
             )
-        self.store.commit(block, decided.certificate, execution)
+        seen = self._impeachments.decided(decided, self._now_ms)
+        self.store.commit(block, decided.certificate, execution, seen)
         self.patience.note(is_impeached=block.header.proposer == NO_PROPOSER)
-        self.impeachments.decided(decided, self._now_ms)
         self._state = self._state.after(self.store.entries(self.head.state_root), execution.accounts)
         self.pool.settle(block.transactions, self.nonce_of, block.header.height)
         for lost in decided.lost:
@@ -369,7 +368,7 @@ class Replica:
             )
         except IllicitBlock as error:
             log.warning("%s", error)
-            self.impeachments.illicit(block_hash, error.why)
+            self._impeachments.illicit(block_hash, error.why)
             is_licit = False
         return self._core.judge(block_hash, is_licit, self._now_ms)
 

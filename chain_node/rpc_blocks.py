@@ -11,8 +11,8 @@ answers are proven.
 
 A block's `signers` are indexes of the validators in force then, whose number is `set`.  A certificate needs
 only a quorum, so that one who is not in it may well be there.  `impeached` names the proposer in whose place
-an impeachment block stands, and why: `why` is null when this node did not see it, and `is_proven` tells
-whether the chain itself shows it.
+an impeachment block stands, and why: `why` is null when this node was not there to see it, and `is_proven`
+tells whether the chain itself shows it.
 """
 
 import dataclasses
@@ -230,7 +230,8 @@ class _Look:
 
     def _impeached(self, height: int, state: State) -> Answer:
         proposer = self._schedule.proposer(height)
-        seen = self._node.replica.impeachments.get(height)
+        with self._node.storage.errors():
+            seen = self._node.storage.impeachments.get(height)
         shown: Answer = {
             "proposer": proposer.hex(),
             "why": seen and seen.why.value,

@@ -168,7 +168,8 @@ class Hub:
         header, certificate = link.header, link.certificate
         impeachment: Event | None = None
         if header.proposer == NO_PROPOSER:
-            seen = self._node.replica.impeachments.get(header.height)
+            with self._node.storage.errors():
+                seen = self._node.storage.impeachments.get(header.height)
             impeachment = {
                 "proposer": self._schedule.proposer(header.height).hex(),
                 "round": certificate.round,

@@ -23,12 +23,14 @@ from chain_node.errors import CertificateError, DoubleVote, StorageDamaged, Wire
 from chain_node.evidence import Link, StateEvidence
 from chain_node.fields import INT_MAX, read
 from chain_node.genesis import Genesis
+from chain_node.impeachment import Seen
 from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.pruning import BODY_SIZE_MAX, PLAIN, Retention
 from chain_node.state import Overlay
 from chain_node.storage_file import checkpoint_every, create_private, decoding, storage_errors
 from chain_node.storage_handovers import HandoverTable
+from chain_node.storage_impeachments import ImpeachmentTable
 from chain_node.storage_nodes import Nodes
 from chain_node.transaction import Receipt, Transaction
 from chain_node.validator_set import ENTRY_KEY, ValidatorSet
@@ -73,6 +75,8 @@ class Storage:
         """The table of the state's nodes; around it, `errors`."""
         self.handovers = HandoverTable(connection, path, genesis)
         """The table of handovers; around it, `errors`."""
+        self.impeachments = ImpeachmentTable(connection, path)
+        """Why proposers were impeached, as this node saw it; around it, `errors`."""
         self.retention = retention
         self.genesis = genesis
         self.head = Head(0, genesis.chain_id, genesis.time_ms, b"")
@@ -125,8 +129,12 @@ class Storage:
 
     # Blocks
 
-    def commit(self, block: Block, certificate: Certificate, execution: Execution) -> None:
+    def commit(
+        self, block: Block, certificate: Certificate, execution: Execution, seen: Seen | None = None
+    ) -> None:
         """Make `block` the new head, with all that belongs to it, in one synced transaction.
+
+        seen: what this node saw of its impeachment.
 
         Raises StorageFull when there is no room; the former head then stands, and it may be tried again.
         """
@@ -144,6 +152,8 @@ class Storage:
                 proof = MerkleMap(Overlay(self.nodes.read), header.state_root).prove(ENTRY_KEY)
                 handovers = [StateEvidence(Link(header, certificate), proof)]
                 self.handovers.insert(handovers)
+            if seen:
+                self.impeachments.insert(header.height, seen)
             pruning.prune(database, self.retention, header.height, size)
         self.handovers.note(handovers)
         self.nodes.remember(execution)
@@ -431,6 +441,7 @@ class Storage:
         """Go by what is in the file now; for `open`, and for who has changed it."""
         storage_schema.check_chain(self.connection, self.path, self.genesis)
         self.handovers.load(is_tolerant=is_tolerant)
+        self.impeachments.load()
         self.head, _ = genesis_execution(self.genesis)
         below = INT_MAX
         while row := self._top_below(below):

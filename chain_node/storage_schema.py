@@ -11,6 +11,7 @@ Runs on CPython.
     tx      by hash: height and position of a transaction whose body is here
     node    by hash: nodes of the state's Merkle map; `stale_since` is the height that no longer needs one
     handover  by number: the evidence of each change of validators (storage_handovers.py)
+    impeachment  by height: why, as this node saw it (storage_impeachments.py)
     vote    by height, round, phase: our own votes, until their height is decided; each with the block it is
             for, the proposer's seal of that and a P-certificate, or NULL for what it was kept without
 
@@ -25,7 +26,7 @@ from hashlib import sha256
 
 import apsw
 
-from chain_node import storage_handovers
+from chain_node import storage_handovers, storage_impeachments
 from chain_node.errors import StorageDamaged, StorageError, WrongChainStored
 from chain_node.genesis import Genesis
 
@@ -113,7 +114,7 @@ def check_chain(connection: apsw.Connection, path: str, genesis: Genesis) -> Non
 
 def create(connection: apsw.Connection, genesis: Genesis) -> None:
     """Make the tables of a new chain, within a transaction."""
-    connection.execute(SCHEMA + storage_handovers.SCHEMA)
+    connection.execute(SCHEMA + storage_handovers.SCHEMA + storage_impeachments.SCHEMA)
     connection.pragma("application_id", APPLICATION_ID)
     connection.pragma("user_version", SCHEMA_VERSION)
     connection.execute("INSERT INTO meta VALUES ('genesis', ?)", (genesis.data,))

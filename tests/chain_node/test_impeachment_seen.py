@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-import pytest
-
 from chain_node.block import Block
-from chain_node.impeachment import KEPT_MAX, Impeachments, Seen, Why
+from chain_node.impeachment import Impeachments, Seen, Why
 from chain_node.lbft_ready import Decided
 from tests.chain_node.world import PROPOSER, Chain, certificate_of, genesis_of
 
@@ -24,8 +22,7 @@ def proposed(number: int) -> Block:
 
 def after(impeachments: Impeachments, waited_ms: int, *lost: Block, height: int = 1) -> Seen | None:
     certificate = certificate_of(GENESIS, impeached(height).header)
-    impeachments.decided(Decided(impeached(height), certificate, lost), waited_ms)
-    return impeachments.get(height)
+    return impeachments.decided(Decided(impeached(height), certificate, lost), waited_ms)
 
 
 def test_no_block_came_while_the_node_waited() -> None:
@@ -63,17 +60,4 @@ def test_a_new_height_forgets_the_faults_of_the_last_one() -> None:
 def test_a_proposers_block_is_no_impeachment() -> None:
     impeachments = Impeachments(40)
     block = proposed(1)
-    impeachments.decided(Decided(block, certificate_of(GENESIS, block.header)), 1_000)
-    assert impeachments.get(1) is None
-
-
-@pytest.mark.parametrize("extra", [0, 1])
-def test_the_oldest_are_forgotten(extra: int) -> None:
-    impeachments = Impeachments(0)
-    header = impeached().header
-    certificate = certificate_of(GENESIS, impeached().header)
-    for height in range(1, KEPT_MAX + extra + 1):
-        block = Block(replace(header, height=height), ())
-        impeachments.decided(Decided(block, certificate), 0)
-    assert (impeachments.get(1) is None) == bool(extra)
-    assert impeachments.get(KEPT_MAX + extra) == Seen(Why.NO_BLOCK)
+    assert impeachments.decided(Decided(block, certificate_of(GENESIS, block.header)), 1_000) is None

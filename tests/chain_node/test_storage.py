@@ -21,12 +21,14 @@ from chain_node.errors import (
     WrongChainStored,
 )
 from chain_node.genesis import Genesis
+from chain_node.impeachment import Seen, Why
 from chain_node.kept import Kept
 from chain_node.ledger import Execution
 from chain_node.pruning import PLAIN
 from chain_node.schedule import TakeTurns
 from chain_node.state import State
 from chain_node.storage import Storage
+from chain_node.storage_impeachments import DETAIL_MAX, KEPT_MAX
 from chain_node.storage_nodes import Nodes
 from chain_node.transaction import Transaction, Transfer
 from tests.chain_node.world import (
@@ -97,6 +99,13 @@ def seal_of(block: Block) -> Vote:
     return Vote.sign(PROPOSER, header.chain_id, header.height, 0, Phase.PROPOSE, header.block_hash)
 
 
+def impeach(storage: Storage, seen: Seen | None) -> None:
+    """Commit an impeachment block on the storage's head."""
+    schedule = TakeTurns(GENESIS.proposers)
+    block, execution = ledger.impeachment_block(storage.read_node, storage.head, GENESIS, schedule)
+    storage.commit(block, certificate_of(GENESIS, block.header, ONE), execution, seen)
+
+
 # Blocks
 
 
@@ -105,6 +114,47 @@ def test_a_new_file_begins_with_the_genesis_and_is_its_owners_alone(storage: Sto
     assert account_of(storage).balance_ucpc == 500_000_000_000_000
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert os.stat(f"{path}-wal").st_mode & 0o777 == 0o600
+
+
+def test_what_was_seen_of_an_impeachment_outlives_a_restart(storage: Storage, path: Path) -> None:
+    impeach(storage, Seen(Why.ILLICIT, "its time is wrong"))
+    impeach(storage, None)
+    impeach(storage, Seen(Why.LATE))
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert [again.impeachments.get(height) for height in (1, 2, 3, 4)] == [
+            Seen(Why.ILLICIT, "its time is wrong"),
+            None,
+            Seen(Why.LATE),
+            None,
+        ]
+
+
+def test_of_impeachments_the_last_are_kept_and_of_what_is_wrong_the_beginning(storage: Storage) -> None:
+    with storage.transaction():
+        for height in range(1, KEPT_MAX + 3):
+            storage.impeachments.insert(height, Seen(Why.ILLICIT, "x" * (DETAIL_MAX + 1)))
+    assert [storage.impeachments.get(height) is None for height in (1, 2, 3)] == [True, True, False]
+    seen = storage.impeachments.get(KEPT_MAX + 2)
+    assert seen
+    assert seen.detail == "x" * DETAIL_MAX
+
+
+def test_a_file_of_before_there_was_a_table_of_impeachments_gets_one(storage: Storage, path: Path) -> None:
+    impeach(storage, Seen(Why.LATE))
+    storage.connection.execute("DROP TABLE impeachment")
+    storage.close()
+    with closing(Storage.open(path, GENESIS)) as again:
+        assert again.impeachments.get(1) is None
+        impeach(again, Seen(Why.NO_BLOCK))
+        assert again.impeachments.get(2) == Seen(Why.NO_BLOCK)
+
+
+def test_a_reason_that_nobody_knows_is_damage(storage: Storage) -> None:
+    impeach(storage, Seen(Why.LATE))
+    storage.connection.execute("UPDATE impeachment SET why = 'bad luck'")
+    with pytest.raises(StorageDamaged, match="impeachment 1: there is no reason 'bad luck'"):
+        storage.impeachments.get(1)
 
 
 def test_what_is_committed_is_found_again_and_after_a_restart(storage: Storage, path: Path) -> None:

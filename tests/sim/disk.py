@@ -11,6 +11,7 @@ from hashlib import sha256
 from chain_node.block import Block, Certificate, Phase
 from chain_node.errors import DoubleVote, StorageFull
 from chain_node.genesis import Genesis
+from chain_node.impeachment import Seen
 from chain_node.kept import Kept
 from chain_node.ledger import Execution, Head, genesis_execution
 from chain_node.state import Overlay
@@ -110,7 +111,7 @@ class SimStore:
         votes = self._votes.get(height, {})
         return [votes[place] for place in sorted(votes)]
 
-    def commit(self, block: Block, certificate: Certificate, execution: Execution) -> None:
+    def commit(self, block: Block, certificate: Certificate, execution: Execution, seen: Seen | None) -> None:
         assert block.header.height == self.head.height + 1
         assert block.header.parent_hash == self.head.block_hash
         record = Record((), (block, certificate, execution))
