@@ -8,6 +8,8 @@ Runs on CPython and MicroPython.
       +- CommandError    a request that is answered with a reason and no more
       +- SettingError    settings that do not exist, or that cannot be so; nothing was changed
       +- ProvisionError  the provisioning file is not one of ours: write it anew, cpc device provision
+      +- FirmwareError   a statement or list of firmware that its publisher cannot have made with our tools
+      +- UpdateError     an update that is refused or has failed; what runs, runs on
 
 What is wrong with keys, grants and handshakes is PufError (puf/errors.py).
 """
@@ -40,3 +42,15 @@ class SettingError(DeviceError):
 
 class ProvisionError(DeviceError):
     """The provisioning file is none of ours; write it anew with `cpc device provision`."""
+
+
+class FirmwareError(DeviceError):
+    """A signed statement or a list of files is none of ours; make it with `make firmware`, `cpc firmware sign`."""
+
+
+class UpdateError(DeviceError):
+    """An update is refused, or has failed; what runs, runs on.  `code`: int, see devices/micropython/ota.py."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
