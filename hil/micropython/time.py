@@ -23,12 +23,16 @@ from utime import mktime, ticks_add, ticks_diff  # noqa: F401  a board's code ta
 
 _GLANCE_US = 10
 """What a look at a jumping clock takes, so that a loop that waits for it to move comes to its end."""
+_AHEAD_US = 3600000000
+"""asyncio's queue, in C, takes the real clock for a new task: the fake one is never behind it."""
 _EPOCH_S = 946684800
 """A board's clock begins in 2000."""
 
 _is_fake = os.getenv("HIL_CLOCK") == "fake"
 _now_us = int(os.getenv("HIL_NOW_MS") or 0) * 1000
 _horizon_us = _now_us
+_base_us = utime.ticks_ms() * 1000 + _AHEAD_US if _is_fake else 0
+"""Added to what the rig counts: as on a board, `ticks` begin anywhere."""
 _live_us = utime.ticks_us()
 """When the clock began to run at real speed; None while it jumps."""
 _socket = None
@@ -78,7 +82,8 @@ def hil_heard(sock):
 def hil_pass(end_us):
     """Lets the clock jump towards `end_us` as far as it may.  Returns the us still to be waited."""
     global _now_us
-    now_us = ticks_us()
+    end_us -= _base_us
+    now_us = ticks_us() - _base_us
     if _live_us is None:
         if end_us <= _horizon_us:
             _now_us = max(end_us, now_us)
@@ -90,20 +95,20 @@ def hil_pass(end_us):
 
 def hil_now_ms():
     """What every request to the world carries, so that the world is as late as its board."""
-    return ticks_us() // 1000
+    return (ticks_us() - _base_us) // 1000
 
 
 def ticks_us():
-    """Microseconds; with a fake clock since the rig began."""
+    """Microseconds, from anywhere on."""
     global _now_us
     if not _is_fake:
         return utime.ticks_us()
     if _live_us is not None:
-        return _horizon_us + utime.ticks_diff(utime.ticks_us(), _live_us)
+        return _base_us + _horizon_us + utime.ticks_diff(utime.ticks_us(), _live_us)
     _now_us += _GLANCE_US
     if _now_us > _horizon_us:
         _arrive()
-    return _now_us
+    return _base_us + _now_us
 
 
 def ticks_ms():
@@ -140,12 +145,12 @@ def sleep(seconds):
 
 def time():
     """Seconds since 1970; with a fake clock it is 2000 when the rig begins."""
-    return _EPOCH_S + ticks_us() // 1000000 if _is_fake else utime.time()
+    return _EPOCH_S + hil_now_ms() // 1000 if _is_fake else utime.time()
 
 
 def time_ns():
     """As `time`, in nanoseconds."""
-    return _EPOCH_S * 1000000000 + ticks_us() * 1000 if _is_fake else utime.time_ns()
+    return _EPOCH_S * 1000000000 + (ticks_us() - _base_us) * 1000 if _is_fake else utime.time_ns()
 
 
 def gmtime(seconds=None):
@@ -175,7 +180,7 @@ def _hear_rig():
         line, _line = _line.split(b"\n", 1)
         word, number = line.split()
         if word == b"to":
-            _now_us = ticks_us()
+            _now_us = ticks_us() - _base_us
             _horizon_us = max(int(number) * 1000, _now_us)
             _live_us = None
 
