@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from chain_node.errors import ChainError, NodeLied, TrustError
 from gateway import (
+    cli_credential,
     cli_device,
     cli_did,
     cli_enroll,
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote),
-        *(cli_enroll, cli_device, cli_node, cli_wallet, cli_did, cli_puf),
+        *(cli_enroll, cli_device, cli_credential, cli_node, cli_wallet, cli_did, cli_puf),
     ):
         module.add(subcommands)
     return main_parser

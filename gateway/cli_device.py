@@ -12,8 +12,8 @@ from pathlib import Path
 from gateway import cli_chain
 from gateway.cli_enroll import add_source, device_json, device_name, show_record, source_of
 from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, whole_number
-from gateway.cli_registrar import add_site, open_registrar, open_site
-from gateway.devices import ENROLLED, REVOKED, Device
+from gateway.cli_registrar import add_site, look_at_site, open_registrar, open_site
+from gateway.devices import ENROLLED, REVOKED, Device, UnknownDevice
 from gateway.disk import Disk
 from gateway.enrolment import Site, enrol, publish, revoke
 from gateway.first_meeting import device_credential, gateway_party, initiator, pairing_of
@@ -94,9 +94,10 @@ def _add_name(command: ArgumentParser) -> None:
 def run_list(args: Namespace) -> int:
     """`cpc device list`."""
     output = Output(args)
-    with open_site(args) as (site, _):
-        devices = site.devices.all()
+    with look_at_site(args) as (site, _):
+        devices = site.devices.all() if site else []
         for device in devices:
+            assert site  # noqa: S101 - it has devices
             kind = "weak  " if device.is_weak else "strong"
             output.value(
                 device_json(site, device),
@@ -110,7 +111,9 @@ def run_list(args: Namespace) -> int:
 def run_show(args: Namespace) -> int:
     """`cpc device show`."""
     output = Output(args)
-    with open_site(args) as (site, _):
+    with look_at_site(args) as (site, _):
+        if site is None:
+            raise UnknownDevice(f"no device is called {args.name!r}; none is; cpc enroll enrols one")
         device = site.devices.latest(args.name)
         if args.helper is not None:
             Disk().write_file_atomic(args.helper, device.helper, 0o644)

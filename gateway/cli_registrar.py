@@ -25,6 +25,7 @@ from chain_node.wire import (
     Reason,
     TransactionEvidence,
     anchor_key,
+    stream_key,
 )
 from gateway import cli_chain
 from gateway.anchor import DEV_FUND_UCPC
@@ -32,7 +33,7 @@ from gateway.cli_chain import Chain
 from gateway.cli_gateway import add_config_option
 from gateway.cli_output import Output, whole_number
 from gateway.config import GatewayConfig, load
-from gateway.crypto.key_file import load_gateway_key
+from gateway.crypto.key_file import GatewayKey, load_gateway_key
 from gateway.devices import FILE_NAME, Devices
 from gateway.enrolment import RegistryConflict, Site
 from gateway.errors import AnchorError, GatewayBusy
@@ -43,11 +44,34 @@ ATTEMPTS_MAX = 4
 """Transactions signed for one purpose, when the running gateway takes their nonce each time."""
 
 
-class ChainRegistrar:
+class ChainNames:
+    """The chain as a verifier sees it: it only asks, and sends nothing.  See gateway.credentials.Names."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    async def entry(self, name: bytes) -> tuple[DidEntry | None, int]:
+        """The name as it is now, proven, and the block after which that is so."""
+        answer = await self._chain.node.get_did(name)
+        height = answer.evidence.link.header.height
+        if self._chain.client.head.height < height:
+            await self._chain.follow(height)
+        return self._chain.client.confirm_did(name, answer.evidence), height
+
+    async def newest(self, owner: bytes, stream: bytes) -> int:
+        """The number of the last upload of this stream that is anchored, proven; 0: none."""
+        answer = await self._chain.node.get_state(stream_key(owner, stream))
+        if self._chain.client.head.height < answer.link.header.height:
+            await self._chain.follow(answer.link.header.height)
+        found = self._chain.client.confirm_stream(owner, stream, answer)
+        return found.last_upload if found else 0
+
+
+class ChainRegistrar(ChainNames):
     """The chain as enrolment sees it.  See gateway.enrolment.Registrar."""
 
     def __init__(self, chain: Chain, key: SigningKey, pending: Path, wait_ms: int) -> None:
-        self._chain = chain
+        super().__init__(chain)
         self._key = key
         self._pending = pending
         self._wait_ms = wait_ms
@@ -58,11 +82,7 @@ class ChainRegistrar:
         What was sent before is settled first: it may be about to make this name.  Raises NotFinal.
         """
         await self._finish()
-        answer = await self._chain.node.get_did(name)
-        height = answer.evidence.link.header.height
-        if self._chain.client.head.height < height:
-            await self._chain.follow(height)
-        return self._chain.client.confirm_did(name, answer.evidence), height
+        return await super().entry(name)
 
     async def apply(self, body: DidRegister | DidDeactivate | Anchor) -> TransactionEvidence:
         """A transaction that is final and had its effect.  Raises NotFinal, Refused, RegistryConflict."""
@@ -144,9 +164,18 @@ def add_site(command: ArgumentParser, is_sending: bool = True) -> None:
 
 @contextmanager
 def open_site(args: Namespace) -> Iterator[tuple[Site, GatewayConfig]]:
-    """The site that -c names.  Raises ConfigError, KeyFileError, DatabaseError, GatewayBusy."""
+    """The site that -c names, nobody else changing it.
+
+    Raises ConfigError, KeyFileError, DatabaseError, GatewayBusy.
+    """
     config = load(args.config)
-    key = load_gateway_key(config.key_path)
+    with held_site(config, load_gateway_key(config.key_path)) as site:
+        yield site, config
+
+
+@contextmanager
+def held_site(config: GatewayConfig, key: GatewayKey) -> Iterator[Site]:
+    """The site of this configuration, nobody else changing it.  Raises DatabaseError, GatewayBusy."""
     folder = config.file.parent
     lock = os.open(folder / "devices.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -155,9 +184,30 @@ def open_site(args: Namespace) -> Iterator[tuple[Site, GatewayConfig]]:
         except BlockingIOError as error:
             raise GatewayBusy("another command changes the devices of this site; wait for it") from error
         with Devices(folder / FILE_NAME, key) as devices:
-            yield Site(key.identity, devices, os.urandom, lambda: time.time_ns() // 1_000_000), config
+            yield _site(key, devices)
     finally:
         os.close(lock)
+
+
+@contextmanager
+def look_at_site(args: Namespace, is_read_only: bool = True) -> Iterator[tuple[Site | None, GatewayConfig]]:
+    """The site that -c names, beside whoever changes it: nobody is waited for.
+
+    is_read_only: nothing can be changed; the site is then None when it has no registry yet.  Else single
+    transactions are possible, which need no lock.  Raises ConfigError, KeyFileError, DatabaseError.
+    """
+    config = load(args.config)
+    key = load_gateway_key(config.key_path)
+    path = config.file.parent / FILE_NAME
+    if is_read_only and not path.exists():
+        yield None, config
+        return
+    with Devices(path, key, is_read_only=is_read_only) as devices:
+        yield _site(key, devices), config
+
+
+def _site(key: GatewayKey, devices: Devices) -> Site:
+    return Site(key.identity, devices, os.urandom, lambda: time.time_ns() // 1_000_000)
 
 
 @asynccontextmanager
@@ -165,7 +215,17 @@ async def open_registrar(
     args: Namespace, output: Output, site: Site, config: GatewayConfig
 ) -> AsyncIterator[ChainRegistrar]:
     """The site's chain, followed to its head by a light client that trusts the site's genesis."""
-    folder = config.file.parent
+    async with _followed(output, config) as chain:
+        yield ChainRegistrar(chain, site.key, config.file.parent / "devices.pending", args.wait_ms)
+
+
+@asynccontextmanager
+async def open_names(output: Output, config: GatewayConfig) -> AsyncIterator[ChainNames]:
+    """The same, for who only asks."""
+    async with _followed(output, config) as chain:
+        yield ChainNames(chain)
+
+
+def _followed(output: Output, config: GatewayConfig) -> Chain:
     told = Namespace(node=config.chain.node_url, genesis=config.genesis_path)
-    async with Chain(told, output, folder / "devices.chain") as chain:
-        yield ChainRegistrar(chain, site.key, folder / "devices.pending", args.wait_ms)
+    return Chain(told, output, config.file.parent / "devices.chain")

@@ -9,9 +9,11 @@ is a row, which goes forward only, each step one transaction:
 that its name is on the chain, proven.  A name has one row that is not revoked.  Rows are never deleted:
 regions of a chip on which a key was built are never used again.
 
-The device's root is not here, nor anything it could be computed from.  What the gateway needs to speak to
-the device, one pairing (puf/fast_path_keys.py) that steps on with each meeting, is sealed under a key that
-derives from the gateway's: ChaCha20-Poly1305 with a random nonce, the enrolment's id authenticated with it.
+The entries of the status list belong to devices and to credentials (gateway/credential_registry.py), which
+lie in the same file.  The device's root is not here, nor anything it could be computed from.  What the
+gateway needs to speak to the device, one pairing (puf/fast_path_keys.py) that steps on with each meeting, is
+sealed under a key that derives from the gateway's: ChaCha20-Poly1305 with a random nonce, the enrolment's id
+authenticated with it.
 """
 
 import os
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apsw import Connection
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -66,6 +69,37 @@ CREATE TABLE published (
     evidence BLOB
 ) STRICT;
 """
+ADDED = """
+CREATE TABLE credential (
+    row INTEGER PRIMARY KEY,
+    batch BLOB NOT NULL,
+    about TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    holder BLOB NOT NULL UNIQUE,
+    status_index INTEGER NOT NULL UNIQUE,
+    issued_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
+CREATE TABLE question (
+    nonce BLOB PRIMARY KEY,
+    asked_ms INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE TABLE seen_list (
+    uri TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    token BLOB NOT NULL,
+    evidence BLOB NOT NULL
+) STRICT;
+CREATE TABLE keeping (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    failures INTEGER NOT NULL,
+    tried_ms INTEGER NOT NULL,
+    why TEXT NOT NULL
+) STRICT;
+"""
+"""Tables that files of before lack; they are made where they are missing, and nothing else changes."""
 PLANNED, ENROLLED, REVOKING, REVOKED = "planned", "enrolled", "revoking", "revoked"
 NONCE_BYTES = 12
 _COLUMNS = (
@@ -130,15 +164,28 @@ class Published:
 class Devices:
     """The registry.  Use as `with`, or close it.  Methods raise DatabaseError, DiskFull."""
 
-    def __init__(self, path: Path, key: GatewayKey, vfs: str | None = None, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: GatewayKey,
+        vfs: str | None = None,
+        disk: Disk | None = None,
+        is_read_only: bool = False,
+    ) -> None:
+        """is_read_only: it only looks, beside whoever changes something.  Raises FileMissing then, too."""
         self._connection = open_database(
             path,
-            schema=SCHEMA,
+            schema=SCHEMA + ADDED,
             schema_version=SCHEMA_VERSION,
             application_id=APPLICATION_ID,
             vfs=vfs,
             disk=disk,
+            read_only=is_read_only,
         )
+        if not is_read_only and not self.has_credentials:
+            with transaction(self._connection) as connection:
+                if not self.has_credentials:
+                    connection.execute(ADDED)
         self._aead = ChaCha20Poly1305(hkdf(key.spool_key, b"", b"cpc/devices/1/pairwise", 32))
 
     def __enter__(self) -> "Devices":
@@ -150,6 +197,19 @@ class Devices:
     def close(self) -> None:
         """Lets go of the file."""
         self._connection.close()
+
+    @property
+    def connection(self) -> Connection:
+        """For what lies in the same file."""
+        return self._connection
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the file has the tables of credentials; one that was only read may lack them."""
+        with database_errors(self._connection):
+            return bool(
+                self._connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'keeping'").get
+            )
 
     def all(self) -> list[Device]:
         """Every enrolment, the oldest first."""
@@ -174,7 +234,7 @@ class Devices:
 
     def plan(self, device: Device, pairing: bytes) -> None:
         """Keep a new enrolment with its pairing, and take its entry in the status list.  All or nothing."""
-        sealed = self._seal(device.ident, pairing)
+        sealed = self.seal(device.ident, pairing)
         with transaction(self._connection) as connection:
             connection.execute("INSERT INTO status (idx) VALUES (?)", (device.status_index,))
             connection.execute(
@@ -215,23 +275,28 @@ class Devices:
         """What gateway and device share, secret.  Raises DeviceDamaged."""
         with database_errors(self._connection):
             row = self._connection.execute("SELECT sealed FROM device WHERE ident = ?", (device.ident,)).get
-        try:
-            return self._aead.decrypt(row[:NONCE_BYTES], row[NONCE_BYTES:], device.ident)
-        except InvalidTag:
-            raise DeviceDamaged(
-                f"what is kept of {device.name} does not open: the gateway.key is another one, or the file "
-                "is damaged; put the right key back, or enrol the device anew"
-            ) from None
+        return self.unseal(device.ident, row, device.name, "enrol the device anew")
 
     def keep_pairing(self, device: Device, pairing: bytes) -> None:
         """Keep what they share from now on, before anything is sent under it."""
-        sealed = self._seal(device.ident, pairing)
+        sealed = self.seal(device.ident, pairing)
         with transaction(self._connection) as connection:
             connection.execute("UPDATE device SET sealed = ? WHERE ident = ?", (sealed, device.ident))
 
-    def _seal(self, ident: bytes, pairing: bytes) -> bytes:
+    def seal(self, ident: bytes, data: bytes) -> bytes:
+        """What may lie in the file for `data`, which belongs to `ident`."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, pairing, ident)
+        return nonce + self._aead.encrypt(nonce, data, ident)
+
+    def unseal(self, ident: bytes, sealed: bytes, name: str, advice: str) -> bytes:
+        """What was sealed.  name, advice: for the message.  Raises DeviceDamaged."""
+        try:
+            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], ident)
+        except InvalidTag:
+            raise DeviceDamaged(
+                f"what is kept of {name} does not open: the gateway.key is another one, or the file "
+                f"is damaged; put the right key back, or {advice}"
+            ) from None
 
     # ------------------------------------------------------------------ statuses
 
@@ -251,12 +316,19 @@ class Devices:
 
     def published(self) -> Published | None:
         """The newest version of the status list."""
+        return self._published("")
+
+    def _published(self, where: str) -> Published | None:
         with database_errors(self._connection):
             row = self._connection.execute(
-                "SELECT version, token, evidence FROM published ORDER BY version DESC LIMIT 1"
+                f"SELECT version, token, evidence FROM published {where} ORDER BY version DESC LIMIT 1"  # noqa: S608
             ).fetchone()
         fields: list[Any] = list(row or ())
         return Published(*fields) if fields else None
+
+    def anchored_list(self) -> Published | None:
+        """The newest version that is proven to be on the chain."""
+        return self._published("WHERE evidence IS NOT NULL")
 
     def publish(self, version: int, token: bytes) -> None:
         """Keep a new version before its hash goes to the chain."""

@@ -27,6 +27,7 @@ from gateway.errors import GatewayError
 from gateway.status_anchor import anchor_of
 from puf import did_document, fuzzy_extractor, helper_signature, keys, status_list
 from puf.assess import assess
+from puf.cwt import SKEW_MS
 from puf.did import ED25519, X25519, did_cpc
 from puf.did_document import AGREEMENT, ASSERTION, AUTHENTICATION, INVOCATION, SIGNING, Document
 from puf.ed25519 import SigningKey
@@ -86,7 +87,7 @@ class Site:
     @property
     def document(self) -> Document:
         """The first document of the gateway's own name."""
-        return did_document.make([did_document.Key(ED25519, SIGNING, self.key.public)])
+        return gateway_document(self.key.public)
 
     @property
     def did(self) -> bytes:
@@ -97,6 +98,11 @@ class Site:
     def status_uri(self) -> str:
         """The address of this site's status list."""
         return f"{did_cpc(self.did)}#status"
+
+
+def gateway_document(public: bytes) -> Document:
+    """The first document of the gateway with this key; its hash is the gateway's name."""
+    return did_document.make([did_document.Key(ED25519, SIGNING, public)])
 
 
 async def enrol(
@@ -122,8 +128,8 @@ async def enrol(
         kind = "weak" if device.is_weak else "strong"
         raise EnrolmentRefused(f"{name} is enrolled as a {kind} device; revoke it first to change that")
     if device.state == PLANNED:
-        await _register(registrar, site.document)
-        tx_hash, height = await _register(registrar, did_document.decode(device.document))
+        await register(registrar, site.document)
+        tx_hash, height = await register(registrar, did_document.decode(device.document))
         site.devices.enrolled(device.ident, tx_hash, height)
         device = replace(device, state=ENROLLED, tx_hash=tx_hash, height=height)
     return device
@@ -201,7 +207,7 @@ async def publish(site: Site, registrar: Registrar, ttl_ms: int = TTL_MS) -> Pub
     """The site's status list as it is now, signed and anchored."""
     array = site.devices.revoked_array()
     newest = site.devices.published()
-    if newest is None or newest.evidence is not None or _array_of(newest, site) != array:
+    if newest is None or newest.evidence is not None or not _is_usable(newest, site, array, ttl_ms):
         # A version that never reached the chain is not used again: a mirror may have it all the same.
         version = newest.version + 1 if newest else 1
         token = status_list.sign(StatusList(array), site.status_uri, site.key, site.now_ms(), ttl_ms)
@@ -212,13 +218,19 @@ async def publish(site: Site, registrar: Registrar, ttl_ms: int = TTL_MS) -> Pub
     return replace(newest, evidence=evidence)
 
 
-def _array_of(published: Published, site: Site) -> bytes:
-    token = status_list.open_list(published.token, site.status_uri, site.key.public)
-    return bytes(token.statuses.array)
+def _is_usable(published: Published, site: Site, array: bytes, ttl_ms: int) -> bool:
+    """Whether a list that was made and not anchored says what is so now, and would count for a while yet."""
+    try:
+        token = status_list.open_list(published.token, site.status_uri, site.key.public)
+    except PufError:
+        # The disk has altered it.
+        return False
+    age_ms = site.now_ms() - token.issued_ms
+    return bytes(token.statuses.array) == array and -SKEW_MS <= age_ms < ttl_ms
 
 
-async def _register(registrar: Registrar, document: Document) -> tuple[bytes | None, int]:
-    """Transaction, if it took one, and block by which this document's name is registered."""
+async def register(registrar: Registrar, document: Document) -> tuple[bytes | None, int]:
+    """Makes sure that this document's name is registered.  Its transaction, if it took one, and the block."""
     name = document.name()
     entry, height = await registrar.entry(name)
     if entry is not None:

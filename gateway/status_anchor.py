@@ -22,10 +22,15 @@ from puf.status_list import StatusToken, open_list
 LABEL = b"cpc/status-list\x00"
 
 
+def stream_of(uri: str) -> bytes:
+    """The stream of the list at this address."""
+    return sha256(LABEL + uri.encode())
+
+
 def anchor_of(token: bytes, uri: str, version: int) -> Anchor:
     """What the chain is to keep of a version of the list."""
     leaf = merkle_tree.leaf_hash(token)
-    return Anchor(sha256(LABEL + uri.encode()), version, 1, leaf, leaf, sha256(token))
+    return Anchor(stream_of(uri), version, 1, leaf, leaf, sha256(token))
 
 
 @dataclass(frozen=True, slots=True)

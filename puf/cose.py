@@ -53,7 +53,8 @@ def _protected(typ: str, kid: bytes) -> bytes:
     return header
 
 
-def _to_be_signed(protected: bytes, payload: bytes, external_aad: bytes) -> bytes:
+def to_be_signed(protected: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
+    """The bytes that are signed, whatever the protected header says.  Source: RFC 9052, section 4.4."""
     return cbor.encode(["Signature1", protected, external_aad, payload])
 
 
@@ -62,7 +63,7 @@ def sig_structure(typ: str, kid: bytes, payload: bytes, external_aad: bytes = b"
 
     Lets a certificate carry many signatures on one statement without repeating the statement.
     """
-    return _to_be_signed(_protected(typ, kid), payload, external_aad)
+    return to_be_signed(_protected(typ, kid), payload, external_aad)
 
 
 def sign1(typ: str, payload: bytes, key: SigningKey, external_aad: bytes = b"") -> bytes:
@@ -71,7 +72,7 @@ def sign1(typ: str, payload: bytes, key: SigningKey, external_aad: bytes = b"") 
     `external_aad` is signed along but not carried; the reader must supply the same bytes.
     """
     protected = _protected(typ, key.public)
-    signature = key.sign(_to_be_signed(protected, payload, external_aad))
+    signature = key.sign(to_be_signed(protected, payload, external_aad))
     return cbor.encode(cbor.Tag(COSE_SIGN1, [protected, {}, payload, signature]))
 
 
@@ -152,7 +153,7 @@ def _explained(data: bytes, typ: str, external_aad: bytes, size_max: int) -> "Pa
         raise DecodeError("the payload is not a byte string")
     if not isinstance(signature, bytes) or len(signature) != 64:
         raise DecodeError("an Ed25519 signature is 64 bytes")
-    return Parsed(kid, typ, payload, _to_be_signed(protected, payload, external_aad), signature)
+    return Parsed(kid, typ, payload, to_be_signed(protected, payload, external_aad), signature)
 
 
 def _check_protected(data: bytes, typ: str) -> bytes:

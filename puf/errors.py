@@ -81,7 +81,8 @@ class NotesError(PufError):
 class CredentialError(PufError):
     """The token is genuine, and yet does not count.
 
-    `reason`: str: expired, early, time, audience, nonce, age, issuer, holder, withheld, revoked, stale, list.
+    `reason`: str: expired, early, time, audience, nonce, age, issuer, holder, withheld, schema, revoked,
+    stale, list.
     """
 
     def __init__(self, reason: str, text: str) -> None:

@@ -21,6 +21,7 @@ from collections import namedtuple
 
 from puf import cbor, cwt
 from puf.cbor_pure import head
+from puf.cose import COSE_SIGN1, to_be_signed
 from puf.ed25519 import SigningKey, verify
 from puf.errors import CredentialError, DecodeError, SignatureError
 from puf.hkdf import is_equal, sha256
@@ -30,7 +31,6 @@ ALG, KID, KCWT, TYP, SD_CLAIMS = 1, 4, 13, 16, 17
 ED25519 = -19
 SD_CWT, KB_CWT = 293, 294
 """CoAP content formats, as `typ`."""
-COSE_SIGN1 = 18
 SALT_BYTES = 16
 CLAIMS_MAX = 32
 """Redacted claims of one credential."""
@@ -91,7 +91,7 @@ def issue(
     disclosures.sort(key=_hash)
     payload = _payload(shown, [_hash(each) for each in disclosures])
     protected = cbor.encode({ALG: ED25519, KID: key.public, TYP: SD_CWT})
-    signature = key.sign(_to_be_signed(protected, payload))
+    signature = key.sign(to_be_signed(protected, payload))
     unprotected: dict[int, object] = {SD_CLAIMS: disclosures} if disclosures else {}
     data = cbor.encode(cbor.Tag(COSE_SIGN1, [protected, unprotected, payload, signature]))
     try:
@@ -134,8 +134,21 @@ def present(
     protected = cbor.encode({ALG: ED25519, KCWT: cbor.Tag(COSE_SIGN1, parts), TYP: KB_CWT})
     payload = cbor.encode({cwt.AUD: audience, cwt.IAT: now_ms // 1000, cwt.CNONCE: nonce})
     return cbor.encode(
-        cbor.Tag(COSE_SIGN1, [protected, {}, payload, holder.sign(_to_be_signed(protected, payload))])
+        cbor.Tag(COSE_SIGN1, [protected, {}, payload, holder.sign(to_be_signed(protected, payload))])
     )
+
+
+def read_presentation(data: bytes) -> "tuple[str, bytes]":
+    """Issuer and nonce that a presentation says; nothing is checked: to look up keys and question by.
+
+    Raises DecodeError.
+    """
+    header, _, payload, _ = _binding(data)
+    nonce = cwt.read_claims(payload, SIZE_MAX).get(cwt.CNONCE)
+    issuer = _read_payload(_parts(header[KCWT])[2])[0].get(cwt.ISS)
+    if not isinstance(issuer, str) or not isinstance(nonce, bytes):
+        raise DecodeError("a presentation names its issuer, and the nonce that it answers")
+    return issuer, nonce
 
 
 def verify_presentation(
@@ -154,16 +167,11 @@ def verify_presentation(
     the caller.
     Raises DecodeError, SignatureError, CredentialError, whose reason says what does not fit.
     """
-    protected, unprotected, payload, signature = _parts(cbor.decode(data, SIZE_MAX, 2 * cwt.DEPTH_MAX))
-    if unprotected != {}:
-        raise DecodeError("a key binding token has nothing unprotected")
-    header = cbor.decode(protected, SIZE_MAX, 2 * cwt.DEPTH_MAX)
-    if not isinstance(header, dict) or set(header) != {ALG, KCWT, TYP} or not _is_typ(header, KB_CWT):
-        raise DecodeError("not the protected header of a key binding token with Ed25519")
+    header, protected, payload, signature = _binding(data)
     credential = _credential(header[KCWT])
     if not any(is_equal(credential.issuer, issuer) for issuer in issuers):
         raise CredentialError("issuer", f"issuer {credential.issuer.hex()} is none that is trusted here")
-    if not verify(credential.holder, _to_be_signed(protected, payload), signature):
+    if not verify(credential.holder, to_be_signed(protected, payload), signature):
         raise SignatureError("who shows this credential does not hold the key that it is bound to")
     binding = cwt.read_claims(payload, SIZE_MAX)
     if set(binding) != {cwt.AUD, cwt.IAT, cwt.CNONCE}:
@@ -182,6 +190,17 @@ def verify_presentation(
         if claim not in claims:
             raise CredentialError("withheld", f"claim {claim!r} is needed here and was not shown")
     return Presented(credential.issuer, credential.holder, claims)
+
+
+def _binding(data: bytes) -> "tuple[dict[object, object], bytes, bytes, bytes]":
+    """Header, its bytes, payload and signature of a key binding token.  Raises DecodeError."""
+    protected, unprotected, payload, signature = _parts(cbor.decode(data, SIZE_MAX, 2 * cwt.DEPTH_MAX))
+    if unprotected != {}:
+        raise DecodeError("a key binding token has nothing unprotected")
+    header = cbor.decode(protected, SIZE_MAX, 2 * cwt.DEPTH_MAX)
+    if not isinstance(header, dict) or set(header) != {ALG, KCWT, TYP} or not _is_typ(header, KB_CWT):
+        raise DecodeError("not the protected header of a key binding token with Ed25519")
+    return header, protected, payload, signature
 
 
 def _check_times(claims: dict[int | str, object], shown: object, now_ms: int, age_ms_max: int) -> None:
@@ -206,7 +225,7 @@ def _credential(statement: object) -> Credential:
     issuer = header[KID]
     if not isinstance(issuer, bytes) or len(issuer) != 32:
         raise DecodeError("the key id of an SD-CWT is its issuer's 32-byte key")
-    if not verify(issuer, _to_be_signed(protected, payload), signature):
+    if not verify(issuer, to_be_signed(protected, payload), signature):
         raise SignatureError(f"the signature on this credential is not that of issuer {issuer.hex()}")
     claims, hashes = _read_payload(payload)
     if cwt.ISS not in claims or cwt.CNF not in claims:
@@ -321,10 +340,6 @@ def _parts(statement: object) -> tuple[bytes, object, bytes, bytes]:
 def _is_typ(header: dict[object, object], typ: int) -> bool:
     algorithm, kind = header[ALG], header[TYP]
     return type(algorithm) is int and algorithm == ED25519 and type(kind) is int and kind == typ
-
-
-def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
-    return cbor.encode(["Signature1", protected, b"", payload])
 
 
 def _hash(disclosure: bytes) -> bytes:

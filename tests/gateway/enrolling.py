@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from chain_node.light_client import verify_state
-from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, TransactionEvidence, did_key
+from chain_node.wire import (
+    Anchor,
+    DidDeactivate,
+    DidEntry,
+    DidRegister,
+    StreamEntry,
+    TransactionEvidence,
+    did_key,
+    stream_key,
+)
 from gateway.crypto.key_file import GatewayKey
 from gateway.devices import Devices
 from gateway.enrolment import Site
@@ -66,6 +75,11 @@ class LedgerRegistrar:
         data = verify_state(did_key(name), evidence.proof, evidence.link.header)
         self.after("entry")
         return (None if data is None else DidEntry.decode(data)), evidence.link.header.height
+
+    async def newest(self, owner: bytes, stream: bytes) -> int:
+        evidence = self.chain.state_evidence(stream_key(owner, stream))
+        data = verify_state(stream_key(owner, stream), evidence.proof, evidence.link.header)
+        return 0 if data is None else StreamEntry.decode(data).last_upload
 
     async def apply(self, body: DidRegister | DidDeactivate | Anchor) -> TransactionEvidence:
         what = type(body).__name__

@@ -1,160 +1,317 @@
-"""Credentials in batches: two sites cannot link one car; each is taken once, in time, by its audience."""
+"""Credentials in batches, on a chain in memory: each reason to refuse one, and what a crash leaves behind."""
 
+import asyncio
 import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.credentials import BATCH_MAX, NONCE_MS, Batch, Issuer, Verifier
+from chain_node.wire import Anchor, DidDeactivate, DidRegister
+from gateway import credentials
+from gateway.credential_exchange import Request, make_request, open_question, open_request
+from gateway.credential_registry import KEPT_MS, QUESTIONS_MAX, CredentialRegistry
+from gateway.credentials import DAY_MS, CredentialRefused, Verified, check
+from gateway.devices import Devices
+from gateway.enrolment import TTL_MS, Site, publish
+from gateway.errors import EvidenceError
 from puf import cwt, sd_cwt, status_list
+from puf.did import did_cpc
 from puf.did_pairwise import pairwise_key
 from puf.ed25519 import SigningKey
-from puf.errors import CredentialError
-from puf.status_list import StatusList
+from puf.errors import CredentialError, DecodeError, SignatureError
+from tests.gateway.enrolling import KEY, NOW_MS, LedgerRegistrar, open_devices, site_of
 
-ISSUER = SigningKey(b"i" * 32)
-NAME, URI = "did:cpc:zFleet", "did:cpc:zFleet#status"
-NOW_MS = 1_725_244_237_123
 ROOT = b"r" * 32
-SITE, OTHER_SITE = "did:cpc:zSiteA", "did:cpc:zSiteB"
 CLAIMS: dict[int | str, object] = {"contract": b"DE*ABC*123456", "plate": "B-XY 77", "plug": "CCS2"}
-RUN = 5
-"""Bytes in a row that two random strings share by accident in one of millions of tries."""
 
 
-def batch(count: int = 4, taken: set[int] | None = None) -> Batch:
-    issuer = Issuer(ISSUER, NAME, URI, random.Random(5).randbytes)
-    holders = [pairwise_key(ROOT, SITE, 0, index).public for index in range(1, count + 1)]
-    return issuer.batch(holders, "vehicle/1", CLAIMS, NOW_MS, 7, taken or set())
+class Clock:
+    """Of a site."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
 
 
-def verifier(*revoked: int, name: str = SITE, ttl_ms: int = 3_600_000, grace_ms: int = 0) -> Verifier:
-    statuses = StatusList(bytes(status_list.ENTRIES // 8))
-    for index in revoked:
-        statuses.put(index, status_list.INVALID)
-    made = Verifier(name, random.Random(6).randbytes, grace_ms)
-    token = status_list.sign(statuses, URI, ISSUER, NOW_MS, ttl_ms)
-    made.lists[ISSUER.public] = status_list.open_list(token, URI, ISSUER.public)
-    return made
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
-def show(made: Batch, number: int, nonce: bytes, *claims: str, to: str = SITE, now_ms: int = NOW_MS) -> bytes:
-    return sd_cwt.present(
-        made.credentials[number], claims, pairwise_key(ROOT, SITE, 0, number + 1), to, nonce, now_ms
+@pytest.fixture
+def site(tmp_path: Path, clock: Clock) -> Iterator[Site]:
+    with open_devices(tmp_path) as made:
+        yield replace(site_of(made), now_ms=clock)
+
+
+@pytest.fixture
+def registrar() -> LedgerRegistrar:
+    return LedgerRegistrar()
+
+
+def keys_for(count: int, site: str = "any") -> list[SigningKey]:
+    return [pairwise_key(ROOT, site, 0, index) for index in range(1, count + 1)]
+
+
+def request_for(site: Site, count: int = 3, first: int = 0) -> Request:
+    keys = keys_for(count + first)[first:]
+    return open_request(make_request(did_cpc(site.did), keys))
+
+
+def issued(
+    site: Site, registrar: LedgerRegistrar, count: int = 3, first: int = 0, days: int = 7
+) -> list[bytes]:
+    made = asyncio.run(
+        credentials.issue(site, request_for(site, count, first), "car7", "vehicle/1", CLAIMS, days, registrar)
     )
+    return [each.credential for each in made]
 
 
-def runs(data: bytes) -> set[bytes]:
-    """Every run of RUN bytes in it."""
-    return {data[at : at + RUN] for at in range(len(data) - RUN + 1)}
+def ask(site: Site, *claims: str, schema: str = "vehicle/1", issuers: tuple[str, ...] = ()) -> Any:
+    return credentials.ask(site, schema, claims, issuers or (did_cpc(site.did),))[0]
 
 
-def test_two_of_one_car_share_nothing_that_those_of_another_car_do_not() -> None:
-    issuer = Issuer(ISSUER, NAME, URI, random.Random(9).randbytes)
-    # Many: what a format has in common shows in one of them at least, what is a car's own in none.
-    strangers = [SigningKey(f"another car {number}".encode().ljust(32)) for number in range(60)]
-    made = batch()
-    others = issuer.batch(
-        [each.public for each in strangers],
-        "vehicle/1",
-        CLAIMS | {"plate": "M-AA 1", "contract": b"other"},
-        NOW_MS,
-        7,
-        set(),
-    )
-    gate = verifier()
-    shown = [show(made, number, gate.ask(NOW_MS), "plug") for number in range(4)]
-    theirs: set[bytes] = set()
-    for stranger, credential in zip(strangers, others.credentials, strict=True):
-        theirs |= runs(sd_cwt.present(credential, ["plug"], stranger, SITE, gate.ask(NOW_MS), NOW_MS))
-    for first in range(4):
-        for second in range(first):
-            alike = runs(shown[first]) & runs(shown[second])
-            assert alike, "issuer and schema are the same at least"
-            assert alike <= theirs, sorted(alike - theirs)
-    parsed = [sd_cwt.open_credential(data) for data in made.credentials]
-    assert len({each.holder for each in parsed}) == len(parsed)
-    assert len(set(made.indices)) == len(parsed)
-    assert len({each.claims[cwt.SUB] for each in parsed}) == len(parsed)
-    salts = [data[2:18] for each in parsed for data, _ in each.disclosures.values()]
-    assert len(set(salts)) == len(parsed) * len(CLAIMS)
-    hashes = [hashed for each in parsed for hashed in each.hidden]
-    assert len(set(hashes)) == len(hashes) == len(parsed) * len(CLAIMS)
-    # The same credential twice would be found by the same measure.
-    again = show(made, 0, gate.ask(NOW_MS), "plug")
-    assert not runs(shown[0]) & runs(again) <= theirs
+def present(credential: bytes, question: Any, *claims: str, number: int = 0, now_ms: int = NOW_MS) -> bytes:
+    key = keys_for(number + 1)[number]
+    return sd_cwt.present(credential, claims, key, question.audience, question.nonce, now_ms)
 
 
-def test_a_car_is_known_by_what_it_shows_and_taken_once() -> None:
-    made, gate = batch(), verifier()
-    nonce = gate.ask(NOW_MS)
-    presentation = show(made, 0, nonce, "plug")
-    presented = gate.check(presentation, nonce, NOW_MS, ("plug",))
-    assert presented.claims["plug"] == "CCS2"
-    assert "contract" not in presented.claims
-    assert b"DE*ABC" not in presentation
+def verify(site: Site, data: bytes, registrar: LedgerRegistrar, **other: Any) -> Verified:
+    return asyncio.run(credentials.verify(site, data, registrar, registrar.chain.genesis, **other))
+
+
+def refused(site: Site, data: bytes, registrar: LedgerRegistrar, **other: Any) -> str:
     with pytest.raises(CredentialError) as caught:
-        gate.check(presentation, nonce, NOW_MS, ("plug",))
-    assert caught.value.reason == "nonce"
-
-
-def refused(
-    gate: Verifier, number: int = 0, later_ms: int = 0, to: str = SITE, required: tuple[str, ...] = ()
-) -> str:
-    nonce = gate.ask(NOW_MS + later_ms)
-    data = show(batch(), number, nonce, "plug", to=to, now_ms=NOW_MS + later_ms)
-    with pytest.raises(CredentialError) as caught:
-        gate.check(data, nonce, NOW_MS + later_ms, required)
-    # Whatever was wrong, the nonce is used up.
+        verify(site, data, registrar, **other)
+    # Whatever was wrong, the question is used up.
     with pytest.raises(CredentialError, match="nobody was asked"):
-        gate.check(data, nonce, NOW_MS + later_ms, required)
+        verify(site, data, registrar, **other)
     return caught.value.reason
 
 
-def test_each_reason_to_refuse_is_named() -> None:
-    made = batch()
-    assert refused(verifier(made.indices[0])) == "revoked"
-    assert refused(verifier(name=OTHER_SITE)) == "audience"
-    assert refused(verifier(), required=("plate",)) == "withheld"
-    assert refused(verifier(), later_ms=3_600_000) == "stale"
-    assert refused(verifier(ttl_ms=10**9), later_ms=8 * 86_400_000) == "expired"
-    gate = verifier()
-    gate.lists.clear()
-    assert refused(gate) == "issuer"
-    # The policy for a list that is too old is the verifier's, and said.
-    late_ms = 3_600_001
-    gate = verifier(grace_ms=60_000)
-    nonce = gate.ask(NOW_MS + late_ms)
-    gate.check(show(made, 0, nonce, now_ms=NOW_MS + late_ms), nonce, NOW_MS + late_ms)
+def test_a_car_is_known_by_what_it_shows_and_taken_once(site: Site, registrar: LedgerRegistrar) -> None:
+    first, *_ = issued(site, registrar)
+    assert [type(body) for body in registrar.bodies] == [DidRegister, Anchor]
+    question = ask(site, "plug")
+    data = present(first, question, "plug")
+    found = verify(site, data, registrar)
+    assert found.presented.claims["plug"] == "CCS2"
+    assert "contract" not in found.presented.claims
+    assert (found.issuer, found.version, found.newest_version) == (did_cpc(site.did), 1, 1)
+    with pytest.raises(CredentialError) as caught:
+        verify(site, data, registrar)
+    assert caught.value.reason == "nonce"
 
 
-def test_a_nonce_serves_for_two_minutes_and_only_so_many_are_out() -> None:
-    made, gate = batch(), verifier()
-    nonce = gate.ask(NOW_MS)
-    with pytest.raises(CredentialError, match="nobody was asked"):
-        gate.check(show(made, 0, nonce), nonce, NOW_MS + NONCE_MS)
-    first = gate.ask(NOW_MS)
-    for _ in range(4_096):
-        gate.ask(NOW_MS)
-    with pytest.raises(CredentialError, match="nobody was asked"):
-        gate.check(show(made, 0, first), first, NOW_MS)
+def test_each_credential_has_a_key_salts_and_a_place_of_its_own(
+    site: Site, registrar: LedgerRegistrar
+) -> None:
+    made = [sd_cwt.open_credential(data) for data in issued(site, registrar, 5)]
+    places = {status_list.read_reference(each.claims[cwt.STATUS]) for each in made}
+    assert (
+        len(places)
+        == len({each.holder for each in made})
+        == len({each.claims[cwt.SUB] for each in made})
+        == 5
+    )
+    salts = {data[2:18] for each in made for data, _ in each.disclosures.values()}
+    assert len(salts) == 5 * len(CLAIMS)
+    # What all of a day have alike tells no two of them apart: the times are those of midnight.
+    assert {each.claims[cwt.IAT] for each in made} == {NOW_MS // DAY_MS * DAY_MS // 1000}
+    assert {each.claims[cwt.EXP] for each in made} == {(NOW_MS // DAY_MS + 7) * DAY_MS // 1000}
 
 
-def test_a_credential_without_a_status_is_none() -> None:
-    holder = pairwise_key(ROOT, SITE, 0, 1)
-    data = sd_cwt.issue({1: NAME}, {}, holder.public, ISSUER, [])
-    gate = verifier()
-    nonce = gate.ask(NOW_MS)
-    with pytest.raises(CredentialError, match="no status list"):
-        gate.check(sd_cwt.present(data, (), holder, SITE, nonce, NOW_MS), nonce, NOW_MS)
+def test_each_reason_to_refuse_is_named(site: Site, registrar: LedgerRegistrar, clock: Clock) -> None:
+    made = issued(site, registrar, 4)
+    assert refused(site, present(made[0], ask(site, "plate"), "plug"), registrar) == "withheld"
+    other = ask(site, schema="driver/1")
+    assert refused(site, present(made[0], other), registrar) == "schema"
+    stranger = did_cpc(b"x" * 32)
+    assert refused(site, present(made[0], ask(site, issuers=(stranger,))), registrar) == "issuer"
+    question = ask(site)
+    elsewhere = replace(question, audience=stranger)
+    assert refused(site, present(made[0], elsewhere), registrar) == "audience"
+    # Another key than the one it is bound to; and another signature than the issuer's.
+    with pytest.raises(CredentialError, match="another key"):
+        present(made[0], ask(site), number=1)
+    with pytest.raises(SignatureError):
+        verify(site, present(made[0], ask(site))[:-1] + b"\0", registrar)
+    # Too late: the question, the list, the credential.
+    question = ask(site)
+    clock.now_ms += question.valid_ms
+    assert refused(site, present(made[0], question, now_ms=clock.now_ms), registrar) == "nonce"
+    clock.now_ms = NOW_MS + TTL_MS
+    assert refused(site, present(made[0], ask(site), now_ms=clock.now_ms), registrar) == "stale"
+    clock.now_ms = NOW_MS + 8 * DAY_MS
+    assert refused(site, present(made[0], ask(site), now_ms=clock.now_ms), registrar) == "expired"
+    clock.now_ms = NOW_MS
+    count, listed = asyncio.run(credentials.revoke_credentials(site, "car7", registrar))
+    assert (count, listed.version) == (4, 2)
+    assert refused(site, present(made[0], ask(site)), registrar) == "revoked"
 
 
-def test_indices_in_use_are_left_alone_and_holders_differ() -> None:
-    taken = set(range(0, status_list.ENTRIES, 2))
-    assert not taken & set(batch(16, taken).indices)
-    # Of 64 that are left, 40 drawn without care would meet.
+def test_an_issuer_is_believed_only_as_the_chain_has_it_now(site: Site, registrar: LedgerRegistrar) -> None:
+    first, *_ = issued(site, registrar)
+    # Signed by somebody else in the issuer's name.
+    thief, holder = SigningKey(b"t" * 32), keys_for(1)[0]
+    opened = sd_cwt.open_credential(first)
+    shown = {key: value for key, value in opened.claims.items() if key != cwt.CNF}
+    forged = sd_cwt.issue(shown, {}, holder.public, thief, [])
+    assert refused(site, present(forged, ask(site)), registrar) == "issuer"
+    # Its name has ended.
+    asyncio.run(registrar.apply(DidDeactivate(site.did)))
+    assert refused(site, present(first, ask(site)), registrar) == "issuer"
+    # It never was there.
+    nobody = LedgerRegistrar()
+    assert refused(site, present(first, ask(site)), nobody) == "issuer"
+
+
+def test_a_status_list_counts_only_when_it_is_the_issuers_on_the_chain_and_none_older_than_seen(
+    site: Site, registrar: LedgerRegistrar, tmp_path: Path, clock: Clock
+) -> None:
+    first, *_ = issued(site, registrar)
+    old = site.devices.published()
+    assert old
+    assert old.evidence
+    asyncio.run(credentials.revoke_credentials(site, "car7", registrar))
+    new = site.devices.published()
+    assert new
+    assert new.evidence
+    (tmp_path / "gate").mkdir()
+    with Devices(tmp_path / "gate" / "devices.sqlite", type(KEY)(b"v" * 32)) as devices:
+        gate = Site(SigningKey(b"v" * 32), devices, random.Random(7).randbytes, clock)
+
+        def shown() -> bytes:
+            return present(first, ask(gate, issuers=(did_cpc(site.did),)))
+
+        # Never seen; then the old one, as a mirror may hand it on; the chain has it, and a newer one.
+        assert refused(gate, shown(), registrar) == "list"
+        found = verify(gate, shown(), registrar, listed=(old.token, old.evidence))
+        assert (found.version, found.newest_version) == (1, 2)
+        # A list that is not on the chain, or whose evidence is another's.
+        with pytest.raises(EvidenceError):
+            verify(gate, shown(), registrar, listed=(new.token, old.evidence))
+        unsigned = status_list.sign(
+            status_list.StatusList(bytes(8192)), site.status_uri, gate.key, NOW_MS, TTL_MS
+        )
+        assert refused(gate, shown(), registrar, listed=(unsigned, old.evidence)) == "list"
+        assert refused(gate, shown(), registrar, listed=(new.token, new.evidence)) == "revoked"
+        # Who has seen the new one is not shown the old one again; and the new one needs no file any more.
+        with pytest.raises(EvidenceError, match="newest version"):
+            verify(gate, shown(), registrar, listed=(old.token, old.evidence))
+        assert refused(gate, shown(), registrar) == "revoked"
+
+
+def test_only_so_many_questions_are_open(site: Site, registrar: LedgerRegistrar) -> None:
+    issued(site, registrar)
+    oldest = ask(site)
+    registry = CredentialRegistry(site.devices)
+    question, data = credentials.ask(site, "vehicle/1", (), (did_cpc(site.did),))
+    assert open_question(data) == question
+    for number in range(3):
+        registry.ask(number.to_bytes(16, "big"), NOW_MS + 1, data)
+    assert registry.take(oldest.nonce)
+    oldest = ask(site)
+    site.devices.connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO question SELECT randomblob(16), ?, x'00' FROM n",
+        (QUESTIONS_MAX, NOW_MS + 2),
+    )
+    ask(site)
+    assert registry.take(oldest.nonce) is None
+    count = site.devices.connection.execute("SELECT count(*) FROM question").get
+    assert count == QUESTIONS_MAX
+
+
+def test_what_was_cut_off_goes_on_with_the_same_credentials(site: Site, registrar: LedgerRegistrar) -> None:
+    class Cut(Exception):
+        pass
+
+    def cut(what: str) -> None:
+        raise Cut
+
+    for when in ("DidRegister", "Anchor"):
+        registrar.before = lambda what, when=when: cut(what) if what == when else None  # type: ignore[misc]
+        with pytest.raises(Cut):
+            issued(site, registrar)
+    registrar.before = lambda what: None
+    made = issued(site, registrar)
+    assert len(CredentialRegistry(site.devices).all()) == 3
+    assert issued(site, registrar) == made
+    assert verify(site, present(made[0], ask(site)), registrar).version == 1
+    # A revocation that is cut off counts here at once, and is published by the same command.
+    registrar.before = cut
+    with pytest.raises(Cut):
+        asyncio.run(credentials.revoke_credentials(site, "car7", registrar))
+    assert all(each.is_revoked for each in CredentialRegistry(site.devices).all("car7"))
+    registrar.before = lambda what: None
+    count, listed = asyncio.run(credentials.revoke_credentials(site, "car7", registrar))
+    assert (count, listed.version) == (0, 2)
+    assert refused(site, present(made[0], ask(site)), registrar) == "revoked"
+
+
+def test_one_batch_is_revoked_and_another_is_not(site: Site, registrar: LedgerRegistrar) -> None:
+    one, two = issued(site, registrar, 2), issued(site, registrar, 2, first=2)
+    batches = {each.batch for each in CredentialRegistry(site.devices).all()}
+    ident = CredentialRegistry(site.devices).of_holders([keys_for(1)[0].public])[keys_for(1)[0].public].batch
+    assert len(batches) == 2
+    count, _ = asyncio.run(credentials.revoke_credentials(site, "car7", registrar, ident[:4]))
+    assert count == 2
+    assert refused(site, present(one[0], ask(site)), registrar) == "revoked"
+    assert verify(site, present(two[0], ask(site), number=2), registrar).presented.holder
+    for about, begin in (("car8", b""), ("car7", b"no such batch")):
+        with pytest.raises(CredentialRefused, match="there are: car7"):
+            asyncio.run(credentials.revoke_credentials(site, about, registrar, begin))
+
+
+def test_entries_are_taken_once_and_free_again_a_day_after_the_end(
+    site: Site, registrar: LedgerRegistrar, clock: Clock
+) -> None:
+    issued(site, registrar, 4, days=1)
+    asyncio.run(credentials.revoke_credentials(site, "car7", registrar))
+    ends_ms = (NOW_MS // DAY_MS + 1) * DAY_MS
+    clock.now_ms = ends_ms + KEPT_MS
+    issued(site, registrar, 1, first=10)
+    assert len(site.devices.taken()) == 5
+    clock.now_ms += 1
+    issued(site, registrar, 1, first=11)
+    assert len(site.devices.taken()) == 2
+    # What was revoked in them is gone with them: whoever has the entry next is not revoked.
+    assert not any(asyncio.run(publish(site, registrar)) and site.devices.revoked_array())
+    taken = set(range(status_list.ENTRIES))
+    with pytest.raises(CredentialRefused, match="of the 65536 entries"):
+        credentials.batch(site, [keys_for(1)[0].public], "x", "s", {}, 1, taken)
+    with pytest.raises(CredentialRefused, match="no credential can be made"):
+        credentials.batch(site, [keys_for(1)[0].public], "x", "s", {cwt.EXP: 1}, 1, set())
     few = set(range(status_list.ENTRIES)) - set(range(0, status_list.ENTRIES, 1024))
-    assert len(set(batch(40, few).indices)) == 40
-    issuer = Issuer(ISSUER, NAME, URI, random.Random(5).randbytes)
-    for holders in ([], [bytes(32)] * 2, [bytes(31)] * (BATCH_MAX + 1)):
-        with pytest.raises(ValueError, match="a batch is for"):
-            issuer.batch(holders, "x", CLAIMS, NOW_MS, 7, set())
+    holders = [key.public for key in keys_for(40)]
+    assert len({each.status_index for each in credentials.batch(site, holders, "x", "s", {}, 1, few)}) == 40
+
+
+def test_a_request_is_answered_for_its_issuer_and_never_in_part(
+    site: Site, registrar: LedgerRegistrar
+) -> None:
+    issued(site, registrar, 2)
+    with pytest.raises(CredentialRefused, match="has a credential already"):
+        issued(site, registrar, 3)
+    request = replace(request_for(site), issuer=did_cpc(b"x" * 32))
+    with pytest.raises(CredentialRefused, match="this request is for"):
+        asyncio.run(credentials.issue(site, request, "car7", "vehicle/1", CLAIMS, 7, registrar))
+
+
+def test_every_bit_of_a_presentation_counts(site: Site, registrar: LedgerRegistrar) -> None:
+    first, *_ = issued(site, registrar)
+    question = ask(site, "plug")
+    data = present(first, question, "plug")
+    keys = [site.key.public]
+    assert check(data, question, keys, NOW_MS).claims["plug"] == "CCS2"
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 0x80 >> bit % 8
+        with pytest.raises((DecodeError, SignatureError, CredentialError)):
+            check(bytes(flipped), question, keys, NOW_MS)
