@@ -1,8 +1,8 @@
 """A simulated board: a real MicroPython in a process of its own, which can lose its power at any moment.
 
 Runs on CPython.  The board's flash is a folder and stays; its RTC memory is a folder that power-off empties.
-A process that leaves by itself has written why: `exit.json` in its state folder, by hil/micropython/machine.py.
-It is ended by its own process id, and ends by itself when this process is gone, however that went.
+A process that leaves by itself has written why: `exit.json` in its state folder, by the rig's machine.py.  It
+is ended by its own process id, and ends by itself when this process is gone, however that went.
 """
 
 import asyncio
@@ -88,9 +88,10 @@ class BoardProcess:
         runs = asyncio.Event()
         self._life = asyncio.create_task(self._live(runs), name=f"board {self.name}")
         await runs.wait()
-        if self._error is not None:
+        error = self._failure()
+        if error is not None and self.pid is None:
             await self.off()
-            raise self._error
+            raise error
 
     async def off(self) -> None:
         """Power goes, now."""
@@ -190,6 +191,7 @@ class BoardProcess:
                 "HIL_CLOCK": "fake",
                 "HIL_CLOCK_AT": self._clock.address,
                 "HIL_NOW_MS": str(now_ms),
+                "HIL_BEGAN_MS": str(self._clock.began_ms),
             }
         (self._state / "exit.json").unlink(missing_ok=True)
         process = await asyncio.create_subprocess_exec(

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 
 ARRIVAL_TIMEOUT_MS = 600_000
+AHEAD_MS = 3_600_000
 
 
 class FakeClock:
@@ -24,7 +25,11 @@ class FakeClock:
         """How late it is, at least, on each board that has power."""
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._news = asyncio.Event()
-        self._horizon_ms = 0
+        # asyncio's queue on a board, which is in C, takes the real clock for a new task whatever `time` says: a
+        # clock that is an hour ahead is never behind it.
+        self.began_ms = time.monotonic_ns() // 1_000_000 + AHEAD_MS
+        """Where this clock began; in no relation to a calendar."""
+        self._horizon_ms = self.began_ms
         self._live_ns: int | None = time.monotonic_ns()
         """Since when time passes at real speed; None while boards jump."""
 
@@ -47,7 +52,7 @@ class FakeClock:
 
     @property
     def now_ms(self) -> int:
-        """Since the rig began.  While boards jump, where they are going."""
+        """What boards count, too.  While they jump, where they are going."""
         if self._live_ns is None:
             return self._horizon_ms
         return self._horizon_ms + (time.monotonic_ns() - self._live_ns) // 1_000_000

@@ -1,7 +1,7 @@
 """What a test may ask of a board: power, a console, a radio, files, a world; never a brand of relay.
 
 Runs on CPython.  Each is a protocol, with one implementation for a simulated board (hil/virtual.py) and one
-for a board on a USB port (hil/serial_board.py).  What a board lacks it says by LacksError, which skips a test.
+for a board on a USB port (hil/serial_board.py).  What is not there raises LacksError, which skips a test.
 """
 
 import re
@@ -45,11 +45,20 @@ class Console(Protocol):
 class Radio(Protocol):
     """How others find the board in the air."""
 
-    address: str
-    """C0:FF:EE:..; what a scanner of this rig sees."""
+    @property
+    def address(self) -> str:
+        """C0:FF:EE:..; what a scanner of this rig sees."""
 
-    def client_options(self, central: str) -> "dict[str, Any]":
-        """What BleakClient and BleakScanner take beside the address, for the central of this name."""
+
+@dataclass(frozen=True, slots=True)
+class Central:
+    """A radio of a gateway or a phone: what bleak takes to use this one."""
+
+    name: str
+    scanner: "dict[str, Any]"
+    """For BleakScanner(**..)."""
+    client: "dict[str, Any]"
+    """For BleakClient(device, **..)."""
 
 
 class Files(Protocol):

@@ -9,8 +9,9 @@ from there on its clock runs as fast as everybody's, until there is another hori
 seconds, and a visit in the middle of it takes as long as it takes.
 
 Lines on the socket: the board sends `name NAME`, and `at MS` when it has come to its horizon; the rig sends
-`to MS`.  HIL_NOW_MS is where the board's clock begins.  With HIL_LEASH=1 the board ends with its rig: when
-nobody holds the other end of its console any more.
+`to MS`.  HIL_NOW_MS is where the board's clock begins, HIL_BEGAN_MS where the rig's did.
+
+With HIL_LEASH=1 the board ends with its rig: when nobody holds the other end of its console any more.
 """
 
 import os
@@ -23,16 +24,13 @@ from utime import mktime, ticks_add, ticks_diff  # noqa: F401  a board's code ta
 
 _GLANCE_US = 10
 """What a look at a jumping clock takes, so that a loop that waits for it to move comes to its end."""
-_AHEAD_US = 3600000000
-"""asyncio's queue, in C, takes the real clock for a new task: the fake one is never behind it."""
 _EPOCH_S = 946684800
 """A board's clock begins in 2000."""
 
 _is_fake = os.getenv("HIL_CLOCK") == "fake"
 _now_us = int(os.getenv("HIL_NOW_MS") or 0) * 1000
 _horizon_us = _now_us
-_base_us = utime.ticks_ms() * 1000 + _AHEAD_US if _is_fake else 0
-"""Added to what the rig counts: as on a board, `ticks` begin anywhere."""
+_began_ms = int(os.getenv("HIL_BEGAN_MS") or 0)
 _live_us = utime.ticks_us()
 """When the clock began to run at real speed; None while it jumps."""
 _socket = None
@@ -82,8 +80,7 @@ def hil_heard(sock):
 def hil_pass(end_us):
     """Lets the clock jump towards `end_us` as far as it may.  Returns the us still to be waited."""
     global _now_us
-    end_us -= _base_us
-    now_us = ticks_us() - _base_us
+    now_us = ticks_us()
     if _live_us is None:
         if end_us <= _horizon_us:
             _now_us = max(end_us, now_us)
@@ -95,7 +92,7 @@ def hil_pass(end_us):
 
 def hil_now_ms():
     """What every request to the world carries, so that the world is as late as its board."""
-    return (ticks_us() - _base_us) // 1000
+    return ticks_us() // 1000
 
 
 def ticks_us():
@@ -104,11 +101,11 @@ def ticks_us():
     if not _is_fake:
         return utime.ticks_us()
     if _live_us is not None:
-        return _base_us + _horizon_us + utime.ticks_diff(utime.ticks_us(), _live_us)
+        return _horizon_us + utime.ticks_diff(utime.ticks_us(), _live_us)
     _now_us += _GLANCE_US
     if _now_us > _horizon_us:
         _arrive()
-    return _base_us + _now_us
+    return _now_us
 
 
 def ticks_ms():
@@ -145,12 +142,12 @@ def sleep(seconds):
 
 def time():
     """Seconds since 1970; with a fake clock it is 2000 when the rig begins."""
-    return _EPOCH_S + hil_now_ms() // 1000 if _is_fake else utime.time()
+    return _EPOCH_S + (ticks_ms() - _began_ms) // 1000 if _is_fake else utime.time()
 
 
 def time_ns():
     """As `time`, in nanoseconds."""
-    return _EPOCH_S * 1000000000 + (ticks_us() - _base_us) * 1000 if _is_fake else utime.time_ns()
+    return _EPOCH_S * 1000000000 + (ticks_us() - _began_ms * 1000) * 1000 if _is_fake else utime.time_ns()
 
 
 def gmtime(seconds=None):
@@ -180,7 +177,7 @@ def _hear_rig():
         line, _line = _line.split(b"\n", 1)
         word, number = line.split()
         if word == b"to":
-            _now_us = ticks_us() - _base_us
+            _now_us = ticks_us()
             _horizon_us = max(int(number) * 1000, _now_us)
             _live_us = None
 

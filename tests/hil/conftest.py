@@ -8,14 +8,18 @@ test fails.
 import asyncio
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hil.device import Console
 from hil.errors import LacksError
+from hil.rig import Rig, open_rig
 
 TEST_TIMEOUT_S = 240
 """A story that takes longer hangs; no figure depends on it."""
+RIG = pytest.StashKey[Rig]()
 
 
 @pytest.fixture
@@ -23,6 +27,16 @@ def runner() -> Iterator[asyncio.Runner]:
     """The loop of this test."""
     with asyncio.Runner() as made:
         yield made
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Rig]:
+    """Boards and radios, simulated or real; all power is off in the end."""
+    made = open_rig(tmp_path / "rig")
+    runner.run(made.__aenter__())
+    request.node.stash[RIG] = made
+    yield made
+    runner.run(made.__aexit__(None, None, None))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,7 +52,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names}
-    runner: asyncio.Runner = pyfuncitem.funcargs["runner"]
+    runner = pyfuncitem.funcargs["runner"]
+    assert isinstance(runner, asyncio.Runner)
 
     async def bounded() -> None:
         async with asyncio.timeout(TEST_TIMEOUT_S):
@@ -49,3 +64,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     except LacksError as error:
         pytest.skip(str(error))
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """What the boards of a failed test said."""
+    report = yield
+    rig = item.stash.get(RIG, None)
+    if report.when == "call" and report.failed and rig is not None:
+        for board in rig.made:
+            console = board.parts.get(Console)
+            if console is not None:
+                report.sections.append((f"console of {board.name}", console.tail()))
+    return report

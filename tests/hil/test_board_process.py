@@ -1,4 +1,4 @@
-"""A simulated board is a process that can lose its power, restart, sleep, crash; it never outlives its rig."""
+"""A simulated board is a process that can lose power, restart, sleep, crash; it never outlives its rig."""
 
 import os
 import subprocess
@@ -208,7 +208,11 @@ asyncio.run(main())
 async def test_a_board_sleeps_with_its_program_ended_and_wakes_in_time(tmp_path: Path) -> None:
     main = (
         LEAVE
-        + "print('woke', os.getenv('HIL_CAUSE'), time.hil_now_ms() // 60_000)\nleave('deepsleep', ms=600_000)"
+        + """
+late_ms = time.hil_now_ms() - int(os.getenv("HIL_BEGAN_MS"))
+print("woke", os.getenv("HIL_CAUSE"), late_ms // 60_000)
+leave("deepsleep", ms=600_000)
+"""
     )
     async with FakeClock() as clock, board(tmp_path, main, clock=clock) as lock:
         await lock.console.expect("woke power_on 0")
