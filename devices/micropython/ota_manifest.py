@@ -107,6 +107,13 @@ def open_signed(statement: bytes, publisher: bytes) -> Firmware:
     return firmware
 
 
+def read_unsigned(statement: bytes) -> Firmware:
+    """What a statement says, whoever signed it.  Raises DecodeError, FirmwareError."""
+    from puf.cose import parse1
+
+    return _check(parse1(statement, TYP, b"", STATEMENT_BYTES_MAX).payload)
+
+
 def _check(payload: bytes) -> Firmware:
     items = cbor.decode(payload, STATEMENT_BYTES_MAX, 1)
     if not isinstance(items, list) or len(items) != 11 or type(items[0]) is not int or items[0] != FORMAT:

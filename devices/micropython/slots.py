@@ -46,7 +46,10 @@ _MARKER = ">4sII32s"
 _NOTE = ">4sIBBBII"
 
 
-class State(namedtuple("State", ("number", "running", "pending", "attempts", "floor", "failed"))):
+_FIELDS = ("number", "running", "pending", "attempts", "floor", "failed")
+
+
+class State(namedtuple("State", _FIELDS)):
     """What the notes say.
 
     `number`: of the note; `running`: the slot that has confirmed itself; `pending`: the one on trial, or NONE;
@@ -56,6 +59,10 @@ class State(namedtuple("State", ("number", "running", "pending", "attempts", "fl
 
     __slots__ = ()
     KIND = "state"
+
+    def but(self, **changes: int) -> "State":
+        """The same with some fields changed."""
+        return State(*[changes.get(name, getattr(self, name)) for name in _FIELDS])
 
     @property
     def is_trial(self) -> bool:
@@ -209,19 +216,19 @@ class Slots:
         state = self.state
         if state.pending != NONE:
             if state.attempts and self.is_whole(state.pending):
-                if self._try_write(state._replace(attempts=state.attempts - 1)):
+                if self._try_write(state.but(attempts=state.attempts - 1)):
                     return int(state.pending)
             else:
                 marker = self.marker(state.pending)
                 self._try_write(
-                    state._replace(pending=NONE, attempts=0, failed=marker.version if marker else state.failed)
+                    state.but(pending=NONE, attempts=0, failed=marker.version if marker else state.failed)
                 )
         other = 1 - state.running
         if self.is_whole(state.running, is_thorough):
             return int(state.running)
         if self.is_whole(other):
             # An older version is better than none; who could bring this about has the flash in his hands.
-            self._try_write(self.state._replace(running=other, pending=NONE, attempts=0))
+            self._try_write(self.state.but(running=other, pending=NONE, attempts=0))
             return int(other)
         return NONE
 
@@ -229,12 +236,12 @@ class Slots:
         """Lets a slot whose files are all written be tried at the next start.  Raises OSError."""
         with open(self.folder(slot) + "/slot", "wb") as file:
             file.write(marker.encode())
-        self._write(self.state._replace(pending=slot, attempts=ATTEMPTS))
+        self._write(self.state.but(pending=slot, attempts=ATTEMPTS))
 
     def clear(self, slot: int) -> None:
         """A slot is going to be written: from now on it cannot start.  Raises OSError."""
         if self.state.pending == slot:
-            self._write(self.state._replace(pending=NONE, attempts=0))
+            self._write(self.state.but(pending=NONE, attempts=0))
         try:
             os.remove(self.folder(slot) + "/slot")
         except OSError:
@@ -248,7 +255,7 @@ class Slots:
         marker = self.marker(self.state.pending)
         floor = max(self.state.floor, marker.minimum if marker else 0)
         self._write(
-            self.state._replace(
+            self.state.but(
                 running=self.state.pending, pending=NONE, attempts=0, floor=floor, failed=0
             )
         )
@@ -273,7 +280,7 @@ class Slots:
         return self.root + "notes/slots." + str(index)
 
     def _write(self, state: State) -> None:
-        state = state._replace(number=self.state.number + 1)
+        state = state.but(number=self.state.number + 1)
         try:
             os.mkdir(self.root + "notes")
         except OSError:
