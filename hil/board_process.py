@@ -157,7 +157,8 @@ class BoardProcess:
                     self._error = BoardEnded(self.name, status, self.console.tail())
                     return
                 cause = why["kind"]
-                now_ms = int(why.get("now_ms", 0))
+                # Who was ended from outside did not say.
+                now_ms = int(why.get("now_ms", 0)) or (self._clock.now_ms if self._clock else 0)
                 if cause == DEEP_SLEEP:
                     now_ms = await self._sleep(now_ms, why.get("ms"))
                     in_a_row = 0

@@ -25,7 +25,7 @@ class FakeClock:
         """How late it is, at least, on each board that has power."""
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._news = asyncio.Event()
-        # asyncio's queue on a board, which is in C, takes the real clock for a new task whatever `time` says: a
+        # A board's asyncio has its queue in C, which looks at the real clock whatever `time` says: a
         # clock that is an hour ahead is never behind it.
         self.began_ms = time.monotonic_ns() // 1_000_000 + AHEAD_MS
         """Where this clock began; in no relation to a calendar."""

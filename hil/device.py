@@ -61,6 +61,16 @@ class Central:
     """For BleakClient(device, **..)."""
 
 
+class World(Protocol):
+    """What happens around a board."""
+
+    async def do(self, what: str, *values: int) -> None:
+        """Makes it happen: car_arrives, car_leaves, plug, unplug ..; hil/world.py has all, with their values.
+
+        Raises LacksError when this bench cannot.
+        """
+
+
 class Files(Protocol):
     """The board's flash, as files.  A path begins with a slash."""
 
@@ -109,6 +119,12 @@ class Board:
     def radio(self) -> Radio:
         """Its place in the air."""
         part: Radio = self.get(Radio)
+        return part
+
+    @property
+    def world(self) -> World:
+        """What happens around it."""
+        part: World = self.get(World)
         return part
 
     @property

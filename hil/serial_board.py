@@ -15,7 +15,7 @@ import serial
 
 from hil.bench_file import RTS, BenchBoard
 from hil.console import RingConsole
-from hil.device import Board, Console, Files, Power, Radio
+from hil.device import Board, Console, Files, Power, Radio, World
 from hil.errors import BoardError, CommandError, LacksError
 
 COMMAND_TIMEOUT_S = 10.0
@@ -205,6 +205,20 @@ class AddressedRadio:
         self.address = address
 
 
+class CommandWorld:
+    """Implements World by the commands of the bench's file; values are appended to them."""
+
+    def __init__(self, board: BenchBoard) -> None:
+        self._name = board.name
+        self._commands = dict(board.world)
+
+    async def do(self, what: str, *values: int) -> None:
+        """As `World`.  Raises CommandError."""
+        if what not in self._commands:
+            raise LacksError(f"board {self._name}", f"way to do {what}", f"give {what} under [board.world]")
+        await run_command(*shlex.split(self._commands[what]), *map(str, values))
+
+
 def make_board(board: BenchBoard) -> Board:
     """What the file gives is there; its console is not open yet."""
     console = SerialConsole(board) if board.serial else None
@@ -214,6 +228,8 @@ def make_board(board: BenchBoard) -> Board:
         made.parts[Files] = MpremoteFiles(board, console)
     if board.power_on or board.reset:
         made.parts[Power] = CommandPower(board, console)
+    if board.world:
+        made.parts[World] = CommandWorld(board)
     if board.address:
         made.parts[Radio] = AddressedRadio(board.address)
     return made

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 
 from devices import firmware_build
+from hil import world as worlds
 from hil.air import Air
 from hil.air_link import Conditions
 from hil.bleak_backend import Adapter
 from hil.board_process import HEAP_SIZE, BoardProcess
 from hil.clock import FakeClock
-from hil.device import Board, Central, Console, Files, Power, Radio
+from hil.device import Board, Central, Console, Files, Power, Radio, World
 
 
 class FolderFiles:
@@ -51,6 +52,18 @@ class VirtualRadio:
         self.address = ":".join(f"{byte:02X}" for byte in digest)
 
 
+class VirtualWorld:
+    """Implements World."""
+
+    def __init__(self, world: worlds.World, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    async def do(self, what: str, *values: int) -> None:
+        """As `World`.  Raises WorldError for what there is not."""
+        self._world.do(self._name, what, *map(str, values))
+
+
 class VirtualRig:
     """`async with VirtualRig(folder) as rig:`; see hil/rig.py for what it can do."""
 
@@ -65,6 +78,7 @@ class VirtualRig:
     ) -> None:
         """folder: for flash of boards; what is there already stays, so a board can be found again."""
         self.air = Air(conditions, seed=seed)
+        self.world = worlds.World()
         self.clock = FakeClock() if is_clock_fake else None
         self.processes: dict[str, BoardProcess] = {}
         """Of all boards, by name."""
@@ -72,10 +86,12 @@ class VirtualRig:
         self._heap_size = heap_size
         self._boards: dict[str, Board] = {}
         self._centrals: dict[str, Adapter] = {}
+        self._world_address = ""
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> "VirtualRig":
         await self._stack.enter_async_context(self.air)
+        self._world_address = await self._stack.enter_async_context(worlds.served(self.world))
         if self.clock is not None:
             await self._stack.enter_async_context(self.clock)
         return self
@@ -104,11 +120,13 @@ class VirtualRig:
         *,
         files: Mapping[str, str | bytes] | None = None,
         install: Callable[[Path], object] | None = None,
+        chip: str = "",
     ) -> Board:
         """A board without power, its flash filled with the firmware of its role.
 
-        files: path -> content, on top of that; without a role they are all there is.  install: fills the
-        flash in another way.  What was in flash already stays when neither says otherwise.
+        files: path -> content, on top of that; without a role they are all there is.  install: fills flash
+        in another way.  What was in flash already stays when neither says otherwise.  chip: the seed of its
+        silicon, as `cpc enroll --simulate` takes it; the board's name without one.
         """
         if name in self._boards:
             return self._boards[name]
@@ -123,12 +141,21 @@ class VirtualRig:
             (flash / path).parent.mkdir(parents=True, exist_ok=True)
             (flash / path).write_bytes(content.encode() if isinstance(content, str) else content)
         radio = VirtualRadio(name)
-        environment = {"HIL_AIR": self.air.address, "HIL_ADDRESS": radio.address, "HIL_CHIP": name}
+        environment = {
+            "HIL_AIR": self.air.address,
+            "HIL_ADDRESS": radio.address,
+            "HIL_WORLD": self._world_address,
+            "HIL_CHIP": chip or name,
+        }
         process = BoardProcess(
             name, flash, self._folder / name / "state", environment, self.clock, self._heap_size
         )
         board = Board(name, role, how_to_add="this rig is simulated and should have all of it")
         board.parts |= {Power: process, Console: process.console, Radio: radio, Files: FolderFiles(flash)}
+        # Boards of tests that are nothing but a program have nothing around them.
+        if role:
+            self.world.board(name, role)
+            board.parts[World] = VirtualWorld(self.world, name)
         self.processes[name] = process
         self._boards[name] = board
         return board
