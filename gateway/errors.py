@@ -12,7 +12,11 @@
     ├── AnchorError         the chain refused an anchor, or showed a proof that does not hold
     ├── EvidenceError       a link of a record's evidence fails; names the link
     ├── GatewayBusy         another process runs this gateway
-    └── NotRunYet           the gateway has never been started, so there is nothing to see
+    ├── NotRunYet           the gateway has never been started, so there is nothing to see
+    └── DeviceLinkError     a connection to a device ended before its purpose; try again
+        ├── DeviceNotFound  no such device is heard, or none can be reached
+        ├── DeviceUnproven  it did not prove that it is the device, or we could not prove ourselves to it
+        └── DeviceRefused   it understood, and says no
 
 Errors of the parts below (puf, gateway.crypto, chain_node, sensors) pass through unchanged.
 """
@@ -99,3 +103,23 @@ class NotRunYet(GatewayError):
 
     def __init__(self, path: object) -> None:
         super().__init__(f"this gateway has not run yet: there is no {path}; start it with cpc run")
+
+
+class DeviceLinkError(GatewayError):
+    """A connection to a device ended before its purpose was reached; trying again is safe."""
+
+
+class DeviceNotFound(DeviceLinkError):
+    """No such device is heard, or none can be connected to."""
+
+
+class DeviceUnproven(DeviceLinkError):
+    """One of the two did not prove itself; nothing was asked and nothing was done."""
+
+
+class DeviceRefused(DeviceLinkError):
+    """The device understood and says no.  `reason`: int, of devices/micropython/commands.py."""
+
+    def __init__(self, reason: int, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason

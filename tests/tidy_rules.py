@@ -17,6 +17,10 @@ Files = Mapping[str, str]
 # Who may import whom: folder -> folders and modules.  ARCHITECTURE.md has it as a table, with reasons.
 # Of the chain: how it writes, and how to check it without trust. The peers' transport joins when it exists.
 _CHAIN_FOR_GATEWAY = ("chain_node.wire", "chain_node.light_client", "chain_node.light_http")
+# Of a device: how its link is written, which its own files define and check.
+_DEVICE_FOR_GATEWAY = tuple(
+    f"devices.micropython.{name}" for name in ("advert", "channel", "commands", "errors", "link_frame")
+)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "puf": (),
     "obd": (),
@@ -28,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "gateway": (
         *("gateway.crypto", "gateway.sensors", "gateway.sidechain", "lock_controller", "obd", "puf"),
         *_CHAIN_FOR_GATEWAY,
+        *_DEVICE_FOR_GATEWAY,
     ),
     # What is burnt into a board: the files of other folders must run on it, which another rule checks.
     "devices.micropython": ("lock_controller", "obd", "puf"),

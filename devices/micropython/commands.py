@@ -38,9 +38,10 @@ key yet, no update); a setting that does not exist or cannot be so; an error of 
 ROLE_REASON_MIN, ROLE_REASON_MAX = 64, 255
 """Reasons of the role's own, as its `act` returns them; each role lists its own."""
 
-BUSY, FRAME_WRONG, OUT_OF_TURN, NOT_SEALED, TOO_SLOW, NO_CURVES = 1, 2, 3, 4, 5, 6
+BUSY, FRAME_WRONG, OUT_OF_TURN, NOT_SEALED, TOO_SLOW, NO_CURVES, FAILED = 1, 2, 3, 4, 5, 6, 7
 """Last words: come again later; the link brought garbage; a message that was not due; a sealed one that does
-not open; silence for too long; this device does no curves, so only its gateway can meet it."""
+not open; silence for too long; this device does no curves, so only its gateway can meet it; something in it
+failed, as its log tells."""
 
 MESSAGE_BYTES_MAX = 1200
 """The longest message of all, sealed or not."""
@@ -110,6 +111,6 @@ def last_word(why: int) -> bytes:
 
 def parse_last_word(data: bytes) -> "int | None":
     """Why the other side hangs up; None when `data` is no last word."""
-    if len(data) == 3 and data[0] == 0x82 and data[1] == _LAST_WORD and BUSY <= data[2] <= NO_CURVES:
+    if len(data) == 3 and data[0] == 0x82 and data[1] == _LAST_WORD and BUSY <= data[2] <= FAILED:
         return data[2]
     return None
