@@ -326,7 +326,7 @@ class _Watchdog:
 
     async def _watch(self, timeout_ms: int, pid: int, state: str) -> None:
         while (left_ns := self._fed_ns + timeout_ms * 1_000_000 - time.monotonic_ns()) > 0:
-            await asyncio.sleep(left_ns / 1e9)  # noqa: ASYNC110  it is fed many times a second
+            await asyncio.sleep(left_ns / 1e9)
         _bite(pid, state)
 
 

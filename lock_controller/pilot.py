@@ -170,6 +170,11 @@ class Pilot:
         return self._is_closed
 
     @property
+    def is_allowed(self) -> bool:
+        """Whether a session is paid for; unplugging and faults end that."""
+        return self._is_allowed
+
+    @property
     def is_plugged(self) -> bool:
         """Whether a car counts as plugged in: short glitches do not end that."""
         return self.state != IDLE
@@ -198,6 +203,7 @@ class Pilot:
         fault = self._find_fault(levels, now_ms)
         if fault != NO_FAULT:
             self.fault = fault
+            self._is_allowed = False
             self._enter(FAULT, now_ms)
         else:
             for event in range(GONE, CURED + 1):

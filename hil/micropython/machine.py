@@ -55,7 +55,7 @@ class _World:
             self.fed_us = None
             _leave("wdt", _EXIT_WATCHDOG)
         if self._socket is not None:
-            line = " ".join([words[0], str(now_us)] + [str(word) for word in words[1:]]) + "\n"  # noqa: RUF005
+            line = " ".join([words[0], str(now_us)] + [str(word) for word in words[1:]]) + "\n"
             self._socket.write(line.encode())
 
     def ask(self, *words):
