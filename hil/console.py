@@ -27,6 +27,8 @@ class RingConsole:
         self._news = asyncio.Event()
         self.text = ""
         """All that is kept."""
+        self.echo: Callable[[str], None] = lambda text: None
+        """Gets all that is said, too."""
         self.dropped_chars = 0
         """Said so long ago that it is not kept."""
         self.failure: Callable[[], Exception | None] = lambda: None
@@ -34,7 +36,9 @@ class RingConsole:
 
     def feed(self, data: bytes) -> None:
         """The board has said this."""
-        self.text += self._decoder.decode(data)
+        text = self._decoder.decode(data)
+        self.text += text
+        self.echo(text)
         if (excess := len(self.text) - RING_CHARS) > 0:
             self.text = self.text[excess:]
             self.dropped_chars += excess

@@ -75,9 +75,13 @@ class VirtualRig:
         is_clock_fake: bool = False,
         heap_size: str = HEAP_SIZE,
         seed: int = 0,
+        air_port: int = 0,
     ) -> None:
-        """folder: for flash of boards; what is there already stays, so a board can be found again."""
-        self.air = Air(conditions, seed=seed)
+        """folder: for flash of boards; what is there already stays, so a board can be found again.
+
+        air_port: where others find the air; 0 takes a free one.
+        """
+        self.air = Air(conditions, seed=seed, port=air_port)
         self.world = worlds.World()
         self.clock = FakeClock() if is_clock_fake else None
         self.processes: dict[str, BoardProcess] = {}
