@@ -2,12 +2,13 @@
 
 Runs on CPython and MicroPython.  Pure: messages in, frames out, and back.
 
-    first frame    0x80 + number, size of the message (2 bytes, big-endian), bytes ..
-    any other      number, bytes ..
+    frame          number, count, `count` bytes
+    first frame    0x80 + number, count, size of the message (2 bytes, big-endian), `count` - 2 bytes of it
 
 `number` counts the frames of one direction of one connection, from 0, in 7 bits.  Bluetooth keeps their order
-and loses none while a connection lasts; a stack that drops or repeats one is found by the number.  A message
-is whole when `size` bytes have come, and the next frame then begins another.  Nothing outlives a
+and loses none while a connection lasts; a stack that drops or repeats one is found by the number.  A frame
+says its own length because MicroPython may append several writes before it tells of the first (`cut_frame`).
+A message is whole when `size` bytes have come, and the next frame then begins another.  Nothing outlives a
 connection: what was not whole never was.
 """
 
@@ -17,7 +18,15 @@ from devices.micropython.errors import FrameError
 FRAME_BYTES_MIN = 20
 """What every link carries: the least MTU, 23, less the 3 bytes of its own header.  Source: Bluetooth Core
 Specification 5.4, volume 3, part F, section 3.2.8 (ATT_MTU)."""
+FRAME_BYTES_MAX = 244
+"""What one packet of the radio carries at most: 251 bytes, less 4 of L2CAP and 3 of ATT."""
 _FIRST = 0x80
+
+
+def cut_frame(data: bytes) -> "tuple[bytes, bytes]":
+    """(the first frame in `data`, what follows it): of bytes that were written one frame after the other."""
+    end = 2 + data[1] if len(data) > 1 else len(data)
+    return data[:end], data[end:]
 
 
 class Splitter:
@@ -34,15 +43,14 @@ class Splitter:
         size = len(message)
         if not 1 <= size <= MESSAGE_BYTES_MAX or frame_bytes < FRAME_BYTES_MIN:
             raise ValueError(f"{size} bytes in frames of {frame_bytes} cannot be sent")
+        room = min(frame_bytes, FRAME_BYTES_MAX) - 2
+        rest = bytes((size >> 8, size & 0xFF)) + message
         frames = []
-        head = bytes((_FIRST | self._number, size >> 8, size & 0xFF))
-        at = 0
-        while at < size:
-            end = at + frame_bytes - len(head)
-            frames.append(head + message[at:end])
+        for at in range(0, len(rest), room):
+            part = rest[at : at + room]
+            head = self._number if at else _FIRST | self._number
+            frames.append(bytes((head, len(part))) + part)
             self._number = (self._number + 1) & 0x7F
-            head = bytes((self._number,))
-            at = end
         return frames
 
 
@@ -59,18 +67,17 @@ class Joiner:
 
         Raises FrameError for what is not the next frame; the connection is of no use then.
         """
-        is_first = len(frame) > 3 and frame[0] & _FIRST
-        if len(frame) < 2 or frame[0] & 0x7F != self._number or bool(is_first) == bool(self._missing):
+        if len(frame) < 3 or len(frame) != 2 + frame[1]:
+            self._fail("has another length than it says")
+        is_first = frame[0] >= _FIRST
+        if frame[0] & 0x7F != self._number or is_first == bool(self._missing):
             self._fail("is not the next one")
         self._number = (self._number + 1) & 0x7F
+        part = frame[2:]
         if is_first:
-            self._missing = frame[1] << 8 | frame[2]
-            part = frame[3:]
-        elif frame[0] & _FIRST:
-            self._fail("begins a message without a byte of it")
-        else:
-            part = frame[1:]
-        if len(part) > self._missing or self._missing > MESSAGE_BYTES_MAX:
+            self._missing = int.from_bytes(part[:2], "big")
+            part = part[2:]
+        if not part or len(part) > self._missing or self._missing > MESSAGE_BYTES_MAX:
             self._fail("has another size than was said, or than is taken")
         self._missing -= len(part)
         self._parts.append(part)
@@ -81,5 +88,8 @@ class Joiner:
         return message
 
     def _fail(self, why: str) -> None:
+        # What comes after this is no next frame either.
         self._parts = []
-        raise FrameError(f"frame {self._number} {why}; hang up and connect anew")
+        self._missing = 0
+        self._number = -1
+        raise FrameError(f"a frame {why}; hang up and connect anew")

@@ -6,15 +6,32 @@ Runs on CPython and MicroPython.  Only MicroPython forgets modules: there the co
 import gc
 import sys
 
+# MicroPython has no `*` in a tuple.
 BOOT = (
-    *("puf.attempts", "puf.bch", "puf.debias", "puf.fuzzy_extractor", "puf.helper_data"),
-    *("puf.helper_signature", "puf.cose", "puf.ed25519", "puf.ed25519_pure", "puf.sha512", "puf.curve25519"),
-    *("puf.puf_esp32", "puf.puf_source", "devices.micropython.provision"),
+    "puf.attempts",
+    "puf.bch",
+    "puf.debias",
+    "puf.fuzzy_extractor",
+    "puf.helper_data",
+    "puf.helper_signature",
+    "puf.cose",
+    "puf.ed25519",
+    "puf.ed25519_pure",
+    "puf.sha512",
+    "puf.curve25519",
+    "puf.puf_esp32",
+    "puf.puf_source",
+    "devices.micropython.provision",
 )
 """What finds the root after power-on."""
 MEETING = (
-    *("puf.edhoc", "puf.edhoc_credential", "puf.edhoc_keys", "puf.edhoc_messages"),
-    *("puf.x25519", "puf.x25519_pure", "puf.curve25519"),
+    "puf.edhoc",
+    "puf.edhoc_credential",
+    "puf.edhoc_keys",
+    "puf.edhoc_messages",
+    "puf.x25519",
+    "puf.x25519_pure",
+    "puf.curve25519",
 )
 """What a first meeting needs."""
 
