@@ -176,11 +176,11 @@ def run_list(args: Namespace) -> int:
         now_ms = site.now_ms() if site else 0
         shown = [_batch_json(issuer, made, now_ms) for made in batches.values()]
     output.value({"issuer": issuer, "batches": shown}, f"issuer {issuer}")
-    for each in shown:
+    for batch in shown:
         output.line(
-            f"{each['about']:<16} {each['schema']:<12} {each['batch'][:8]}  {each['count']} issued, "
-            f"{each['revoked_count']} revoked, until {moment_text(each['expires_ms'] * 1_000_000)[:10]}"
-            + (" (over)" if each["is_over"] else "")
+            f"{batch['about']:<16} {batch['schema']:<12} {batch['batch'][:8]}  {batch['count']} issued, "
+            f"{batch['revoked_count']} revoked, until {moment_text(batch['expires_ms'] * 1_000_000)[:10]}"
+            + (" (over)" if batch["is_over"] else "")
         )
     if not shown:
         whom = f" to {args.about}" if args.about else ""

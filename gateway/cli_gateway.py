@@ -240,6 +240,12 @@ async def _show_progress(app: GatewayApp, output: Output) -> None:
                 progress(sum(done for done, total in sources if total), sum(total for _, total in sources))
 
 
+def _tell_of_bug(task: "asyncio.Task[None]") -> None:
+    """What runs beside the gateway must not end it, and not end in silence."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a part of the gateway has ended: %r; the rest goes on, restart it soon", error)
+
+
 async def run_run(args: Namespace) -> int:
     """`cpc run`."""
     output = Output(args)
@@ -253,12 +259,21 @@ async def run_run(args: Namespace) -> int:
         output.line(f"gateway {config.gateway.name}  {did_key(key.identity.public)}")
         for stream in app.streams:
             output.line(f"stream {stream.config.name} from {stream.config.source}")
-        shown = asyncio.create_task(_show_progress(app, output))
+        # Only here: it stands on what uses this file.
+        from gateway.cli_status_keeper import keep_status_list
+
+        beside = [
+            asyncio.create_task(_show_progress(app, output)),
+            asyncio.create_task(keep_status_list(lambda: app.config, key, output)),
+        ]
+        for task in beside:
+            task.add_done_callback(_tell_of_bug)
         try:
             await app.run(args.anchor_timeout_ms)
         finally:
-            shown.cancel()
-            await asyncio.wait([shown])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
         counts = await app.in_spool_thread(app.spool.counts)
         summary: dict[str, Any] = {
             "anchored_uploads": app.uploader.anchored_count,
@@ -342,6 +357,10 @@ def run_status(args: Namespace) -> int:
         f"{_mib(spool['limit_bytes'])} used"
     )
     output.line(f"disk: {_mib(status['disk_free_bytes'])} free")
+    if status["status_list"] is not None:
+        from gateway.cli_status_keeper import status_text
+
+        output.line(status_text(status["status_list"]))
     return EXIT_OK
 
 
@@ -351,6 +370,8 @@ def _mib(size_bytes: int) -> str:
 
 def read_status(config: GatewayConfig) -> dict[str, Any]:
     """What `cpc status` shows; works beside a running gateway and without one."""
+    from gateway.cli_status_keeper import read_list_state, status_json
+
     path = config.spool_path / "spool.db"
     if not path.exists():
         raise NotRunYet(path)
@@ -381,6 +402,7 @@ def read_status(config: GatewayConfig) -> dict[str, Any]:
         "streams": streams,
         "spool": {name: getattr(counts, name) for name in type(counts).__slots__},
         "disk_free_bytes": Disk().free_bytes(config.spool_path),
+        "status_list": status_json(read_list_state(config.file.parent)),
     }
 
 

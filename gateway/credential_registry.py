@@ -117,7 +117,7 @@ class CredentialRegistry:
             row = connection.execute(
                 "DELETE FROM question WHERE nonce = ? RETURNING data", (nonce,)
             ).fetchone()
-        return bytes(row[0]) if row else None  # type: ignore[arg-type]
+        return bytes(row[0]) if row else None
 
     # ------------------------------------------------------------------ lists of others
 
@@ -153,4 +153,5 @@ class CredentialRegistry:
             credential = self._devices.unseal(
                 fields[3], fields[7], f"a credential of {fields[1]}", "issue it anew"
             )
-            yield Issued(*fields[:7], credential, bool(fields[8]))
+            fields[7:] = credential, bool(fields[8])
+            yield Issued(*fields)

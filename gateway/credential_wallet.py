@@ -81,7 +81,10 @@ class Entry:
     def claims(self) -> dict[int | str, object]:
         """All claims of an unused one, redacted ones too."""
         opened = sd_cwt.open_credential(self.credential)
-        return opened.claims | {claim: value for claim, (_, value) in opened.disclosures.items()}
+        disclosed: dict[int | str, object] = {
+            claim: value for claim, (_, value) in opened.disclosures.items()
+        }
+        return dict(opened.claims) | disclosed
 
     def ends_ms(self) -> int:
         """When an unused one ends."""

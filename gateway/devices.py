@@ -307,12 +307,7 @@ class Devices:
 
     def revoked_array(self) -> bytes:
         """The bits of the status list as they are now."""
-        array = bytearray(ENTRIES // 8)
-        with database_errors(self._connection):
-            for (found,) in self._connection.execute("SELECT idx FROM status WHERE is_revoked"):
-                index = int(str(found))
-                array[index // 8] |= 1 << index % 8
-        return bytes(array)
+        return revoked_array(self._connection)
 
     def published(self) -> Published | None:
         """The newest version of the status list."""
@@ -347,6 +342,16 @@ class Devices:
             fields: list[Any] = list(row)
             fields[3] = bool(fields[3])
             yield Device(*fields)
+
+
+def revoked_array(connection: Connection) -> bytes:
+    """The bits of the status list as a registry has them now.  Raises DatabaseError."""
+    array = bytearray(ENTRIES // 8)
+    with database_errors(connection):
+        for (found,) in connection.execute("SELECT idx FROM status WHERE is_revoked"):
+            index = int(str(found))
+            array[index // 8] |= 1 << index % 8
+    return bytes(array)
 
 
 def _values(device: Device) -> tuple[Value, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from apsw import Connection
 
 from gateway.database import database_errors, transaction
+from gateway.devices import revoked_array
 from gateway.enrolment import TTL_MS, Site
 from gateway.sensors.source import Clock
 from puf import cwt, status_list
@@ -77,24 +78,21 @@ def list_state(connection: Connection) -> ListState:
     with database_errors(connection):
         has_keeping = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'keeping'").get
         is_needed = bool(connection.execute("SELECT EXISTS (SELECT * FROM status)").get)
-        revoked = {
-            int(str(index)) for (index,) in connection.execute("SELECT idx FROM status WHERE is_revoked")
-        }
         row = connection.execute(
             "SELECT version, token, evidence IS NOT NULL FROM published ORDER BY version DESC LIMIT 1"
         ).fetchone()
         trouble = has_keeping and connection.execute("SELECT failures, tried_ms, why FROM keeping").fetchone()
     failures, tried_ms, why = trouble or (0, 0, "")
     version, token, is_anchored = row or (0, b"", 0)
-    issued_ms, is_current = _read(bytes(token), revoked) if version else (0, False)
+    issued_ms, is_current = _read(bytes(token), revoked_array(connection)) if version else (0, False)
     return ListState(
         *(is_needed, int(version), issued_ms, bool(is_anchored), is_current),
         *(int(failures), int(tried_ms), str(why)),
     )
 
 
-def _read(token: bytes, revoked: set[int]) -> tuple[int, bool]:
-    """When a list was made, and whether these and no others are revoked in it."""
+def _read(token: bytes, array: bytes) -> tuple[int, bool]:
+    """When a list was made, and whether these are its bits."""
     try:
         claims = cwt.open_cwt(token, status_list.TYP, status_list.TOKEN_SIZE_MAX).claims
         statuses = status_list.StatusList.decode(claims[status_list.STATUS_LIST])
@@ -103,8 +101,7 @@ def _read(token: bytes, revoked: set[int]) -> tuple[int, bool]:
         return 0, False
     issued = claims[cwt.IAT]
     assert isinstance(issued, int)  # noqa: S101 - `open_cwt` has looked
-    number = int.from_bytes(bytes(statuses.array), "little")
-    return 1000 * issued, number == sum(1 << index for index in revoked)
+    return 1000 * issued, bytes(statuses.array) == array
 
 
 def is_due(site: Site) -> bool:

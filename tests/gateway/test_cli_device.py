@@ -15,6 +15,8 @@ from gateway.cli_chain import NotFinal
 from gateway.cli_enroll import FILE_SIZE_MAX
 from gateway.cli_gateway import CONFIG_NAME
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
+from gateway.cli_registrar import held_site
+from gateway.config import load
 from gateway.crypto.key_file import load_gateway_key
 from gateway.status_anchor import open_anchored
 from puf.errors import CredentialError
@@ -157,6 +159,24 @@ def test_a_replacement_that_is_broken_off_again_and_again_takes_one_region(cpc: 
             cpc(*again, exit_code=EXIT_FAILED)
     assert cpc.lines(*again)[0]["state"] == "enrolled"
     assert [each["state"] for each in cpc.lines("device", "list", *c)] == ["revoked", "enrolled"]
+
+
+def test_who_only_looks_waits_for_nobody(cpc: Cpc, site: Path) -> None:
+    c = ("-c", site / CONFIG_NAME)
+    assert cpc("device", "list", *c) == "no device is enrolled; cpc enroll enrols one\n"
+    assert (
+        "none is; cpc enroll" in cpc.lines("device", "show", "lock1", *c, exit_code=EXIT_FAILED)[0]["message"]
+    )
+    assert "no credential was issued" in cpc("credential", "list", *c)
+    assert not (site / "devices.sqlite").exists()
+    cpc("enroll", "lock1", *c, "--simulate", "chip")
+    key = load_gateway_key(site / "gateway.key")
+    with held_site(load(site / CONFIG_NAME), key):
+        assert [each["device"] for each in cpc.lines("device", "list", *c)] == ["lock1"]
+        assert cpc.lines("device", "show", "lock1", *c)[0]["state"] == "enrolled"
+        assert cpc.lines("credential", "list", *c)[0]["batches"] == []
+        (busy,) = cpc.lines("device", "revoke", "lock1", *c, "--yes", exit_code=EXIT_FAILED)
+        assert "another command changes the devices" in busy["message"]
 
 
 def test_recorded_readouts_serve_as_well(cpc: Cpc, site: Path, tmp_path: Path) -> None:
