@@ -119,7 +119,10 @@ def slot_files(role: Role, root: Path = ROOT, *, is_source: bool = False) -> dic
 def flash_files(
     slot: dict[str, bytes], role: str, version: int, root: Path = ROOT, *, is_source: bool = False
 ) -> dict[str, bytes]:
-    """The whole flash of a fresh board that runs `slot`: path -> content.  Raises BuildError, FirmwareMissing."""
+    """The whole flash of a fresh board that runs `slot`: path -> content.
+
+    Raises BuildError, FirmwareMissing.
+    """
     loader = _compiled(files_of(root, list(read_roles(root).loader)), root, is_source)
     state = slots.State(1, 0, slots.NONE, 0, 0, 0)
     return {
@@ -183,7 +186,7 @@ def image(files: dict[str, bytes], block_count: int = FLASH_BLOCKS) -> bytes:
 
 
 def package_json(root: Path = ROOT) -> str:
-    """devices/micropython/package.json, for mip: the files of all roles, and what they take from micropython-lib."""
+    """What package.json is, for mip: the files of all roles, and what they take from micropython-lib."""
     roles = read_roles(root).roles.values()
     paths = sorted({path for role in roles for path in sources(role, root)})
     up = "../" * (BOARD_FILES.count("/") + 1)
@@ -206,7 +209,7 @@ def mpy_size(files: dict[str, bytes]) -> int:
 
 
 def build(role: Role, version: int, out: Path, root: Path = ROOT) -> str:
-    """Makes tree and image of a role below `out`; says how large it is.  Raises BuildError, FirmwareMissing."""
+    """Makes tree and image of a role below `out`; says how large.  Raises BuildError, FirmwareMissing."""
     slot = slot_files(role, root)
     size = mpy_size(slot)
     if size > MPY_BYTES_MAX:
@@ -234,9 +237,11 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m devices.firmware_build", description="Make the firmware of boards."
     )
     parser.add_argument("role", nargs="*", metavar="ROLE", help=f"{', '.join(known.roles)}; all without one")
-    parser.add_argument("--version", type=int, default=known.version, help="of the firmware, a number that counts up")
+    parser.add_argument("--version", type=int, default=known.version, help="a number that counts up")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "firmware", help="where to write it")
-    parser.add_argument("--package-json", action="store_true", help="write devices/micropython/package.json anew")
+    parser.add_argument(
+        "--package-json", action="store_true", help="write devices/micropython/package.json anew"
+    )
     args = parser.parse_args(arguments)
     if unknown := set(args.role) - set(known.roles):
         parser.error(f"there is no role {', '.join(sorted(unknown))}; there are {', '.join(known.roles)}")

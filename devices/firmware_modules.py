@@ -34,14 +34,18 @@ def files_of(root: Path, mains: list[str]) -> list[str]:
         for module in _imports(ast.parse(file.read_text())):
             if module.partition(".")[0] in OURS:
                 due.extend(_paths(root, module, path))
-    return sorted(path for path in found if not path.endswith("__init__.py") or (root / path).read_text().strip())
+    return sorted(
+        path for path in found if not path.endswith("__init__.py") or (root / path).read_text().strip()
+    )
 
 
 def _paths(root: Path, module: str, importer: str) -> list[str]:
     """The file of a module, and those of its packages.  `module` may be a name in a module, too."""
     parts = module.split(".")
     packages = [
-        path for end in range(1, len(parts)) if (root / (path := "/".join(parts[:end]) + "/__init__.py")).is_file()
+        path
+        for end in range(1, len(parts))
+        if (root / (path := "/".join(parts[:end]) + "/__init__.py")).is_file()
     ]
     for end in (len(parts), len(parts) - 1):
         name = "/".join(parts[:end])

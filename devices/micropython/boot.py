@@ -14,14 +14,14 @@ import sys
 import machine
 
 # Garbage between the code would leave no room in one piece.
-gc.threshold(4096)
+gc.threshold(4096)  # type: ignore[attr-defined]
 _root = os.getcwd()
 if not _root.endswith("/"):
     _root += "/"
 sys.path.insert(0, _root + "loader")
 
-from puf.errors import SourceError
-from puf.puf_esp32 import Esp32RtcMemory
+from puf.errors import SourceError  # noqa: E402
+from puf.puf_esp32 import Esp32RtcMemory  # noqa: E402
 
 _readout, _error = None, ""
 try:
@@ -30,7 +30,7 @@ try:
 except SourceError as error:
     _error = str(error)
 
-from devices.micropython import boot_state, slots
+from devices.micropython import boot_state, slots  # noqa: E402
 
 boot_state.readout = _readout
 boot_state.readout_error = _error
@@ -46,10 +46,10 @@ def _start() -> None:
     flash = slots.Slots(_root)
     # A battery pays for each wake-up; it is enough to look at every byte when power comes.
     chosen = flash.choose(machine.reset_cause() != machine.DEEPSLEEP_RESET)
-    if chosen == slots.NONE:
+    marker = None if chosen == slots.NONE else flash.marker(chosen)
+    if marker is None:
         print("safe mode: neither slot is whole; copy the firmware again, make flash")
         return
-    marker = flash.marker(chosen)
     boot_state.slot = slots.NAMES[chosen]
     boot_state.role = marker.role.decode()
     boot_state.version = marker.version

@@ -87,7 +87,7 @@ def advertisement(service_data: bytes) -> bytes:
 
 
 class Numbers(Counter):
-    """Numbers for the key of `epoch`, each given once.  `kept`: bytes, what `keep` gave before a deep sleep."""
+    """Numbers for the key of `epoch`, each given once.  `kept`: what `keep` gave before a deep sleep."""
 
     def __init__(self, notes: Notes, epoch: int, kept: bytes = b"") -> None:
         if notes.value is None:

@@ -17,9 +17,9 @@ one message of whoever brings the update and gives the answer; both are determin
     others   refused or failed (REASONS); BEGIN again, or not
 
 It survives: a lost link (say BEGIN again, it goes on where it was), a lost power (it goes on with the file
-that was being written), a repeated, late or unasked piece (it answers with what it wants).  No file is written
-twice for that, and none is sent that either slot has already.  Each piece of work is short (STEP_BYTES), but
-for the signature, which takes a board seconds: `is_free` says when there is time for it.
+that was being written), a repeated, late or unasked piece (it answers with what it wants).  No file is
+written twice for that, and none is sent that either slot has already.  Each piece of work is short
+(STEP_BYTES), but for the signature, which takes a board seconds: `is_free` says when there is time for it.
 
 Flash of the slot that is written: its marker goes first and comes last (devices/micropython/slots.py), so a
 slot that is only half there never starts; `manifest` holds the statement and the list; each file is checked
@@ -47,9 +47,19 @@ from devices.micropython.slots import CHUNK_BYTES, LOADER, OWN_FILES, Marker, Sl
 from puf import cbor
 from puf.errors import DecodeError, PufError
 
+if sys.implementation.name != "micropython":
+    # For annotations only, which MicroPython does not look at.
+    from collections.abc import Callable, Generator, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    Work = Generator[int, None, T]
+
 ASK, BEGIN, DATA, GO, FETCH = 0, 1, 2, 3, 4
 WANT, WORKING, STAGED, SAME, BUSY = 0, 1, 2, 3, 4
-(MALFORMED, NOT_BEGUN, NOT_SIGNED, NOT_FOR_ROLE, NOT_FOR_BOARD, TOO_OLD, LOADER_OLD, MPY_WRONG) = range(16, 24)
+(MALFORMED, NOT_BEGUN, NOT_SIGNED, NOT_FOR_ROLE, NOT_FOR_BOARD, TOO_OLD, LOADER_OLD, MPY_WRONG) = range(
+    16, 24
+)
 (ON_TRIAL, LIST_WRONG, FILE_WRONG, FLASH_FAILED, NO_FETCH) = range(24, 29)
 REASONS = {
     MALFORMED: "a message that is none of these",
@@ -89,8 +99,8 @@ class Receiver:
         publisher: bytes,
         role: str,
         board: str,
-        is_free: "object | None" = None,
-        fetch: "object | None" = None,
+        is_free: "Callable[[], bool] | None" = None,
+        fetch: "Callable[[str, str, str], bool] | None" = None,
     ) -> None:
         self._root = root
         self._publisher = publisher
@@ -99,7 +109,7 @@ class Receiver:
         self._is_free = is_free
         self._fetch = fetch
         self._statement = b""
-        self._work: object = None
+        self._work: Work[None] | None = None
         self._code = NOT_BEGUN
         self._wanted = 0
         self._size = 0
@@ -107,21 +117,22 @@ class Receiver:
         self._data = b""
         self._data_at = 0
 
-    def handle(self, body: bytes, now_ms: int) -> bytes:  # noqa: ARG002  the session gives its clock to all
+    def handle(self, body: bytes, now_ms: int) -> bytes:
         """The answer to one message; see the head of this file."""
         try:
             items = cbor.decode(body, BODY_BYTES_MAX, 1)
         except DecodeError:
             items = None
-        kinds = tuple([type(item) for item in items]) if isinstance(items, list) else ()
-        if not kinds or kinds[0] is not int or kinds[1:] != _FORMS.get(items[0]):
+        if not isinstance(items, list) or not items or type(items[0]) is not int:
+            return self._answer(MALFORMED)
+        if tuple([type(item) for item in items[1:]]) != _FORMS.get(items[0]):
             return self._answer(MALFORMED)
         if items[0] == ASK:
             return cbor.encode(self._status())
-        if self._is_free is not None and not self._is_free():  # type: ignore[operator]
+        if self._is_free is not None and not self._is_free():
             return self._answer(BUSY)
         if items[0] == FETCH:
-            if self._fetch is None or not self._fetch(items[1], items[2], items[3]):  # type: ignore[operator]
+            if self._fetch is None or not self._fetch(items[1], items[2], items[3]):
                 return self._answer(NO_FETCH)
             return self._answer(WORKING)
         if items[0] == BEGIN:
@@ -129,7 +140,7 @@ class Receiver:
         elif items[0] == DATA:
             self._data_at, self._data = items[1], items[2]
         if self._work is not None:
-            self._step()
+            self._step(self._work)
         return self._answer(self._code)
 
     def _answer(self, code: int) -> bytes:
@@ -171,7 +182,9 @@ class Receiver:
         if self._code != WORKING:
             return
         target = 1 - flash.state.running
-        if flash.state.pending == target and _begins_with(flash.folder(target) + "/manifest", wrap(statement)):
+        if flash.state.pending == target and _begins_with(
+            flash.folder(target) + "/manifest", wrap(statement)
+        ):
             self._code = STAGED
             return
         self._statement = statement
@@ -199,17 +212,17 @@ class Receiver:
 
     def _stop(self, code: int) -> None:
         if self._work is not None:
-            self._work.close()  # type: ignore[attr-defined]
+            self._work.close()
         self._work = None
         self._code, self._wanted, self._size, self._data = code, 0, 0, b""
 
-    def _step(self) -> None:
+    def _step(self, work: "Work[None]") -> None:
         """Works until a piece is wanted, or this call has done its share."""
         self._spent = 0
         try:
             self._code = WORKING
             while self._spent < STEP_BYTES:
-                self._code = next(self._work)  # type: ignore[call-overload]
+                self._code = next(work)
                 if self._code == WANT:
                     return
         except StopIteration:
@@ -221,7 +234,7 @@ class Receiver:
 
     # The update itself, as a generator of WANT and WORKING.  Each line may be the last before a power cut.
 
-    def _update(self, firmware: Firmware, flash: Slots, target: int):  # type: ignore[no-untyped-def]
+    def _update(self, firmware: Firmware, flash: Slots, target: int) -> "Work[None]":
         folder = flash.folder(target)
         manifest = folder + "/manifest"
         head = wrap(self._statement)
@@ -247,7 +260,7 @@ class Receiver:
             target, Marker(firmware.version, firmware.minimum, firmware.list_hash, firmware.role.encode())
         )
 
-    def _piece(self, offset: int, size_max: int):  # type: ignore[no-untyped-def]
+    def _piece(self, offset: int, size_max: int) -> "Work[bytes]":
         """What stands at `offset`, as soon as it is here."""
         while True:
             at = offset - self._data_at
@@ -258,7 +271,7 @@ class Receiver:
             self._wanted = offset
             yield WANT
 
-    def _receive_list(self, manifest: str, head: bytes, firmware: Firmware):  # type: ignore[no-untyped-def]
+    def _receive_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Work[None]":
         _make_way(manifest[: -len("/manifest")], "manifest")
         self._data = b""
         with open(manifest, "wb") as file:
@@ -269,7 +282,7 @@ class Receiver:
                 file.write(data)
                 at += len(data)
 
-    def _check_list(self, manifest: str, head: bytes, firmware: Firmware):  # type: ignore[no-untyped-def]
+    def _check_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Work[bool]":
         """Whether `manifest` is this statement and the list that it names, each item of which is right."""
         try:
             if os.stat(manifest)[6] != len(head) + firmware.list_size or not _begins_with(manifest, head):
@@ -298,7 +311,7 @@ class Receiver:
             return False
         return count <= FILES_MAX and size == firmware.content_size
 
-    def _remove_others(self, folder: str, manifest: str, at: int, firmware: Firmware):  # type: ignore[no-untyped-def]
+    def _remove_others(self, folder: str, manifest: str, at: int, firmware: Firmware) -> "Work[None]":
         """Removes what the slot holds and the list does not name: both are sorted."""
         there = [path for path in slots.list_files(folder) if path not in OWN_FILES]
         index = 0
@@ -315,7 +328,7 @@ class Receiver:
             self._spent += CHUNK_BYTES
             yield WORKING
 
-    def _has(self, path: str, entry: Entry):  # type: ignore[no-untyped-def]
+    def _has(self, path: str, entry: Entry) -> "Work[bool]":
         """Whether that file is there and right."""
         try:
             if os.stat(path)[6] != entry.size:
@@ -330,9 +343,9 @@ class Receiver:
                     data = file.read(CHUNK_BYTES)
         except OSError:
             return False
-        return hasher.digest() == entry.digest
+        return bool(hasher.digest() == entry.digest)
 
-    def _copy(self, source: str, path: str):  # type: ignore[no-untyped-def]
+    def _copy(self, source: str, path: str) -> "Work[None]":
         with open(source, "rb") as old, open(path, "wb") as new:
             data = old.read(CHUNK_BYTES)
             while data:
@@ -341,7 +354,7 @@ class Receiver:
                 yield WORKING
                 data = old.read(CHUNK_BYTES)
 
-    def _receive(self, path: str, entry: Entry, offset: int):  # type: ignore[no-untyped-def]
+    def _receive(self, path: str, entry: Entry, offset: int) -> "Work[None]":
         for _ in range(TRIES):
             hasher = sha256()
             with open(path, "wb") as file:
@@ -364,7 +377,7 @@ _FORMS = {ASK: (), BEGIN: (bytes,), DATA: (int, bytes), GO: (), FETCH: (str, str
 """Types of what follows the first item."""
 
 
-def _entries(manifest: str, at: int, firmware: Firmware):  # type: ignore[no-untyped-def]
+def _entries(manifest: str, at: int, firmware: Firmware) -> "Iterator[Entry]":
     """The list's items, read one by one from flash.  Raises DecodeError, FirmwareError, OSError."""
     end = at + firmware.list_size
     before = ""

@@ -4,26 +4,32 @@ Runs on CPython and MicroPython.
 
     update    = << statement >>, list, content of each file in the order of the list
     statement = COSE_Sign1 (puf/cose.py), typ "cpc/firmware", by the publisher's Ed25519 key, of
-                [1, role, board, version, minimum, loader, mpy, may_go_back, list_size, list_hash, content_size]
+                [1, role, board, version, minimum, loader, mpy, may_go_back,
+                 list_size, list_hash, content_size]
     list      = one item after the other: [path, size, sha256], sorted by path, no path twice
 
 Everything is deterministic CBOR.  The statement is short, so that a board can check it in little memory; the
 list is bound by its hash, and each file by its hash in the list.
 
-| role, board | text; for whom it is: lock, charger, sensor; a name of boards/*.json, or "any"                  |
-| version     | counts up                                                                                       |
-| minimum     | once this firmware has confirmed itself, no version below it is taken any more                  |
-| loader      | what boot.py and its files must be able to do at least (slots.LOADER)                           |
-| mpy         | version of bytecode of the .mpy files, 0: there are none                                        |
-| may_go_back | whether a board with a later version takes it, down to the minimum that board has confirmed     |
+| role, board | text; for whom it is: lock, charger, sensor; a name of boards/*.json, or "any"               |
+| version     | counts up                                                                                    |
+| minimum     | once this firmware has confirmed itself, no version below it is taken any more               |
+| loader      | what boot.py and its files must be able to do at least (slots.LOADER)                        |
+| mpy         | version of bytecode of the .mpy files, 0: there are none                                     |
+| may_go_back | whether a board with a later version takes it, down to the minimum that board has confirmed  |
 """
 
+import sys
 from collections import namedtuple
 
 from devices.micropython.errors import FirmwareError
 from devices.micropython.slots import OWN_FILES, PATH_BYTES_MAX, ROLE_BYTES_MAX
 from puf import cbor
 from puf.errors import DecodeError, SignatureError
+
+if sys.implementation.name != "micropython":
+    # For annotations only, which MicroPython does not look at.
+    from puf.ed25519 import SigningKey
 
 TYP = "cpc/firmware"
 ANY_BOARD = "any"
@@ -41,17 +47,19 @@ NUMBER_MAX = (1 << 32) - 1
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-."
 
 
-_FIELDS = "role board version minimum loader mpy may_go_back list_size list_hash content_size"
-
-
-class Firmware(namedtuple("Firmware", _FIELDS.split())):
+class Firmware(
+    namedtuple(
+        "Firmware",
+        "role board version minimum loader mpy may_go_back list_size list_hash content_size",
+    )
+):
     """What a statement says; see the head of this file.  Sizes in bytes, `list_hash`: bytes, 32."""
 
     __slots__ = ()
     KIND = "firmware"
 
 
-class Entry(namedtuple("Entry", ("path", "size", "digest"))):
+class Entry(namedtuple("Entry", "path size digest")):
     """One file.  `path`: str, relative to the slot; `size`: bytes; `digest`: bytes, 32, its SHA-256."""
 
     __slots__ = ()
@@ -77,13 +85,13 @@ def is_path(text: object) -> bool:
     return True
 
 
-def sign(firmware: Firmware, key: "object") -> bytes:
-    """The statement, signed by `key`, a puf.ed25519.SigningKey.  Raises FirmwareError for what no board takes."""
+def sign(firmware: Firmware, key: "SigningKey") -> bytes:
+    """The statement, signed by `key`.  Raises FirmwareError for what no board takes."""
     from puf.cose import sign1
 
     payload = cbor.encode([FORMAT] + list(firmware))  # noqa: RUF005  MicroPython unpacks no lists in lists
     _check(payload)
-    return sign1(TYP, payload, key)  # type: ignore[arg-type]  it is loaded when needed only
+    return sign1(TYP, payload, key)
 
 
 def open_signed(statement: bytes, publisher: bytes) -> Firmware:
@@ -101,7 +109,9 @@ def open_signed(statement: bytes, publisher: bytes) -> Firmware:
     # Everything that costs little first: a signature takes a board seconds.
     firmware = _check(parsed.payload)
     if parsed.kid != publisher:
-        raise SignatureError(f"firmware signed by {parsed.kid.hex()}, not by the publisher that is known here")
+        raise SignatureError(
+            f"firmware signed by {parsed.kid.hex()}, not by the publisher that is known here"
+        )
     if not verify(parsed.kid, parsed.message, parsed.signature):
         raise SignatureError("the publisher's signature on this firmware does not hold")
     return firmware
@@ -186,5 +196,7 @@ def unwrap(begin: bytes) -> "tuple[bytes, int]":
         size, at = begin[1] << 8 | begin[2], 3
     if not 0 < size <= STATEMENT_BYTES_MAX or at + size > len(begin):
         raise DecodeError("an update begins with a statement, as a byte string")
-    statement = cbor.decode(begin[: at + size], STATEMENT_BYTES_MAX + 3, 0)
-    return bytes(statement), at + size
+    statement = begin[at : at + size]
+    if wrap(statement) != begin[: at + size]:
+        raise DecodeError("the length of the statement is not in its shortest form")
+    return statement, at + size

@@ -46,14 +46,11 @@ _MARKER = ">4sII32s"
 _NOTE = ">4sIBBBII"
 
 
-_FIELDS = ("number", "running", "pending", "attempts", "floor", "failed")
-
-
-class State(namedtuple("State", _FIELDS)):
+class State(namedtuple("State", "number running pending attempts floor failed")):
     """What the notes say.
 
-    `number`: of the note; `running`: the slot that has confirmed itself; `pending`: the one on trial, or NONE;
-    `attempts`: starts left to it; `floor`: no version below it is taken; `failed`: the version that was
+    `number`: of the note; `running`: the slot that has confirmed itself; `pending`: the one on trial, or
+    NONE; `attempts`: starts left to it; `floor`: no version below it is taken; `failed`: the version that was
     rolled back last, 0: none.
     """
 
@@ -62,7 +59,9 @@ class State(namedtuple("State", _FIELDS)):
 
     def but(self, **changes: int) -> "State":
         """The same with some fields changed."""
-        return State(*[changes.get(name, getattr(self, name)) for name in _FIELDS])
+        # MicroPython's tuples have no _replace.
+        names = ("number", "running", "pending", "attempts", "floor", "failed")
+        return State(*[changes.get(name, getattr(self, name)) for name in names])
 
     @property
     def is_trial(self) -> bool:
@@ -70,7 +69,7 @@ class State(namedtuple("State", _FIELDS)):
         return bool(self.pending != NONE and self.attempts < ATTEMPTS)
 
 
-class Marker(namedtuple("Marker", ("version", "minimum", "list_hash", "role"))):
+class Marker(namedtuple("Marker", "version minimum list_hash role")):
     """What a slot holds.  `minimum`: once confirmed, no older version is taken; `list_hash`: bytes, 32."""
 
     __slots__ = ()
@@ -204,7 +203,7 @@ class Slots:
         if not is_thorough:
             return True
         try:
-            return list_hash(self.folder(slot)) == marker.list_hash
+            return bool(list_hash(self.folder(slot)) == marker.list_hash)
         except OSError:
             return False
 
@@ -242,7 +241,7 @@ class Slots:
         """A slot is going to be written: from now on it cannot start.  Raises OSError."""
         if self.state.pending == slot:
             self._write(self.state.but(pending=NONE, attempts=0))
-        try:
+        try:  # noqa: SIM105  MicroPython has no contextlib
             os.remove(self.folder(slot) + "/slot")
         except OSError:
             # It was not there; anything else shows at the next write.
@@ -255,9 +254,7 @@ class Slots:
         marker = self.marker(self.state.pending)
         floor = max(self.state.floor, marker.minimum if marker else 0)
         self._write(
-            self.state.but(
-                running=self.state.pending, pending=NONE, attempts=0, floor=floor, failed=0
-            )
+            self.state.but(running=self.state.pending, pending=NONE, attempts=0, floor=floor, failed=0)
         )
         return True
 
@@ -281,7 +278,7 @@ class Slots:
 
     def _write(self, state: State) -> None:
         state = state.but(number=self.state.number + 1)
-        try:
+        try:  # noqa: SIM105  MicroPython has no contextlib
             os.mkdir(self.root + "notes")
         except OSError:
             # It is there already; anything else shows in the next line.
@@ -291,7 +288,7 @@ class Slots:
         self.state = state
 
     def _try_write(self, state: State) -> bool:
-        """Notes that a start would like to keep: a flash that cannot be written must not keep it from starting."""
+        """Notes that a start would like to keep: a flash that takes none keeps nothing from starting."""
         try:
             self._write(state)
         except OSError:

@@ -12,10 +12,15 @@ import gc
 import json
 import os
 import sys
+
 import vfs
 
 from devices.micropython.ota import BEGIN, DATA, GO, STAGED, WANT, WORKING, Receiver
 from puf import cbor
+
+if sys.implementation.name != "micropython":
+    # For annotations only.
+    Log = list[tuple[int, bytes | None]]
 
 BLOCK_BYTES = 4096
 MOUNT = "/flash"
@@ -25,21 +30,21 @@ VERSION_OLD, VERSION_NEW = 1, 2
 class Flash:
     """A block device in memory.  `log`: None, or a list that takes every write from now on."""
 
-    def __init__(self, content):
+    def __init__(self, content: bytearray) -> None:
         self.content = content
-        self.log = None
+        self.log: list[tuple[int, bytes | None]] | None = None
 
-    def readblocks(self, block, buffer, offset=0):
+    def readblocks(self, block: int, buffer: bytearray, offset: int = 0) -> None:
         at = block * BLOCK_BYTES + offset
         buffer[:] = memoryview(self.content)[at : at + len(buffer)]
 
-    def writeblocks(self, block, buffer, offset=None):
+    def writeblocks(self, block: int, buffer: bytes, offset: "int | None" = None) -> None:
         if offset is None:
             self.ioctl(6, block)
             offset = 0
         self.write((block * BLOCK_BYTES + offset, bytes(buffer)))
 
-    def ioctl(self, operation, argument):
+    def ioctl(self, operation: int, argument: int) -> int:
         if operation == 4:
             return len(self.content) // BLOCK_BYTES
         if operation == 5:
@@ -48,7 +53,7 @@ class Flash:
             self.write((argument * BLOCK_BYTES, None))
         return 0
 
-    def write(self, change):
+    def write(self, change: "tuple[int, bytes | None]") -> None:
         if self.log is not None:
             self.log.append(change)
         apply(self.content, change)
@@ -57,7 +62,7 @@ class Flash:
 ERASED = b"\xff" * BLOCK_BYTES
 
 
-def apply(content, change, is_torn=False):
+def apply(content: bytearray, change: "tuple[int, bytes | None]", is_torn: bool = False) -> None:
     """One write; torn: its first half only."""
     at, data = change
     if data is None:
@@ -74,21 +79,21 @@ class Reset(Exception):
 class Memory:
     """RTC slow memory with a pattern in it."""
 
-    def __init__(self):
-        self.words = {}
+    def __init__(self) -> None:
+        self.words: dict[int, int] = {}
 
-    def __getitem__(self, address):
+    def __getitem__(self, address: int) -> int:
         return self.words.get(address, (address * 2654435761 ^ 0x5A5A1234) & 0xFFFFFFFF)
 
-    def __setitem__(self, address, word):
+    def __setitem__(self, address: int, word: int) -> None:
         self.words[address] = word
 
 
 class Watchdog:
-    def __init__(self, timeout):
+    def __init__(self, timeout: int) -> None:
         self.timeout = timeout
 
-    def feed(self):
+    def feed(self) -> None:
         pass
 
 
@@ -98,13 +103,13 @@ class Machine:
     PWRON_RESET, DEEPSLEEP_RESET = 1, 4
     WDT = Watchdog
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.mem32 = Memory()
 
-    def reset_cause(self):
+    def reset_cause(self) -> int:
         return self.PWRON_RESET
 
-    def reset(self):
+    def reset(self) -> None:
         raise Reset
 
 
@@ -118,46 +123,46 @@ class Collector:
 class Report:
     """Where the firmware in the slots says that it runs; it confirms itself when it `is_healthy`."""
 
-    def __init__(self, is_healthy):
+    def __init__(self, is_healthy: bool) -> None:
         self.is_healthy = is_healthy
-        self.started = None
+        self.started: tuple[int, str, bool] | None = None
 
 
 OURS = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("puf", "devices")}
 PATH = list(sys.path)
 
 
-def mounted(content):
+def mounted(content: bytearray) -> Flash:
     flash = Flash(content)
     vfs.mount(vfs.VfsLfs2(flash), MOUNT)
     os.chdir(MOUNT)
     return flash
 
 
-def unmount():
+def unmount() -> None:
     os.chdir("/")
     vfs.umount(MOUNT)
 
 
-def forget_ours():
+def forget_ours() -> None:
     for name in list(sys.modules):
         if name.split(".")[0] in ("puf", "devices"):
             del sys.modules[name]
 
 
-def start(content, is_healthy, log=None):
+def start(content: bytearray, is_healthy: bool, log: "Log | None" = None) -> "tuple[int, str, bool] | None":
     """Power on: (version, slot, is_trial) of what started; None: nothing did."""
     flash = mounted(content)
     flash.log = log
     forget_ours()
-    report = sys.modules["report"] = Report(is_healthy)
-    sys.modules["machine"] = Machine()
-    sys.modules["gc"] = Collector
+    report = sys.modules["report"] = Report(is_healthy)  # type: ignore[assignment]
+    sys.modules["machine"] = Machine()  # type: ignore[assignment]
+    sys.modules["gc"] = Collector  # type: ignore[assignment]
     scope = {"__name__": "__main__"}
     try:
         for name in ("boot.py", "main.py"):
             with open(name) as file:
-                exec(file.read(), scope)
+                exec(file.read(), scope)  # noqa: S102  as a board runs them
     except Reset:
         pass
     finally:
@@ -169,15 +174,18 @@ def start(content, is_healthy, log=None):
     return report.started
 
 
-def update(content, data, publisher, log=None):
+def update(content: bytearray, data: bytes, publisher: bytes, log: "Log | None" = None) -> int:
     """Brings the update to its end; the number of pieces sent."""
     flash = mounted(content)
     flash.log = log
     size = data[1] + 2 if data[0] == 0x58 else (data[1] << 8 | data[2]) + 3
     receiver = Receiver(MOUNT + "/", publisher, "lock", "esp32")
-    body, count = [BEGIN, cbor.decode(data[:size])], 0
+    body: list[object] = [BEGIN, cbor.decode(data[:size])]
+    count = 0
     while True:
-        code, offset, _ = cbor.decode(receiver.handle(cbor.encode(body), 0))
+        answer = cbor.decode(receiver.handle(cbor.encode(body), 0))
+        assert isinstance(answer, list)
+        code, offset, _ = answer
         if code == WANT:
             body = [DATA, offset, data[size + offset : size + offset + 700]]
             count += 1
@@ -187,18 +195,18 @@ def update(content, data, publisher, log=None):
             break
     unmount()
     if code != STAGED:
-        raise AssertionError("the update ended with {}".format(code))
+        raise AssertionError(f"the update ended with {code}")
     return count
 
 
-def must(truth, *what):
+def must(truth: bool, *what: object) -> None:
     if not truth:
         raise AssertionError(" ".join(str(part) for part in what))
 
 
-def record(content, data, publisher, is_healthy):
+def record(content: bytearray, data: bytes, publisher: bytes, is_healthy: bool) -> "tuple[Log, int]":
     """All writes of an update and of the starts after it; and how many are of the update itself."""
-    log = []
+    log: Log = []
     update(content, data, publisher, log)
     update_count = len(log)
     for _ in range(1 if is_healthy else 4):
@@ -206,12 +214,20 @@ def record(content, data, publisher, is_healthy):
     return log, update_count
 
 
-def check(content, data, publisher, is_healthy, does_finish, where):
+def check(
+    content: bytearray,
+    data: bytes,
+    publisher: bytes,
+    is_healthy: bool,
+    does_finish: bool,
+    where: "tuple[object, ...]",
+) -> int:
     """What must hold whatever was written last.  The version that started."""
     after = bytearray(content)
-    log = []
+    log: Log = []
     first = start(after, is_healthy, log)
-    must(first is not None, "nothing started", where)
+    if first is None:
+        raise AssertionError("nothing started {}".format(where))
     # The power fails again while it starts.
     again = bytearray(content)
     for index, change in enumerate(log):
@@ -225,7 +241,12 @@ def check(content, data, publisher, is_healthy, does_finish, where):
         if does_finish:
             if first[0] == VERSION_OLD:
                 update(after, data, publisher)
-                must(start(after, True)[:2] == (VERSION_NEW, "b"), "the finished update did not start", where)
+                begun = start(after, True)
+                must(
+                    begun is not None and begun[:2] == (VERSION_NEW, "b"),
+                    "the finished update did not start",
+                    where,
+                )
             must(start(after, True) == (VERSION_NEW, "b", False), "the update was not kept", where)
     else:
         for _ in range(4):
@@ -235,10 +256,12 @@ def check(content, data, publisher, is_healthy, does_finish, where):
     return first[0]
 
 
-def run(content, data, publisher, is_healthy, every):
+def run(
+    content: bytearray, data: bytes, publisher: bytes, is_healthy: bool, every: int
+) -> "dict[str, object]":
     before = bytearray(content)
     log, update_count = record(content, data, publisher, is_healthy)
-    versions = []
+    versions: list[int] = []
     for index, change in enumerate(log):
         for is_torn in (False, True):
             now = before
@@ -256,12 +279,12 @@ def run(content, data, publisher, is_healthy, every):
     return {"writes": len(log), "of_update": update_count, "versions": versions}
 
 
-def main(image_path, update_path, publisher, blocks, every):
+def main(image_path: str, update_path: str, publisher_hex: str, blocks: str, every: str) -> None:
     with open(image_path, "rb") as file:
         image = file.read()
     with open(update_path, "rb") as file:
         data = file.read()
-    publisher = bytes.fromhex(publisher)
+    publisher = bytes.fromhex(publisher_hex)
     found = {}
     for is_healthy in (True, False):
         content = bytearray(b"\xff" * (BLOCK_BYTES * int(blocks)))

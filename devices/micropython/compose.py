@@ -1,0 +1,160 @@
+"""What all roles do after boot.py: keys, settings, sessions, radio, the role's own work, the watchdog.
+
+Runs on MicroPython.  A main_<role>.py brings its role; here it is put together with the rest and run.  The
+firmware counts as good, and a trial of it is confirmed, when its keys came back, its notes could be read,
+advertising began, and SELF_TEST_MS have passed with no error.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+import time
+
+import bluetooth
+import machine
+
+from devices.micropython import boot_state, hal, log_ring, provision, slots
+from devices.micropython.device_keys import MEMORY_BYTES, open_device
+from devices.micropython.flash import Flash
+from devices.micropython.log_ring import Log
+from devices.micropython.ota import Receiver
+from devices.micropython.session import PROVED, Device
+from devices.micropython.settings import Settings
+
+LOG_BYTES = 2_048
+SELF_TEST_MS = 5_000
+FEED_MS = 1_000
+BOARD: "dict[str, tuple[int | str, int | None, int]]" = {"board": ("esp32-devkitc-v4", None, 32)}
+"""The setting that every role has."""
+
+
+class Memory:
+    """RTC memory: the keys' own bytes at its beginning, and behind them what a role keeps."""
+
+    def __init__(self) -> None:
+        self._rtc = machine.RTC()
+
+    def __call__(self, data: "bytes | None" = None) -> bytes:
+        """All of it, or replaces the keys' part."""
+        if data is not None:
+            self._rtc.memory(data + self._rtc.memory()[MEMORY_BYTES:])
+        return self._rtc.memory()  # type: ignore[no-any-return]
+
+    def rest(self) -> bytes:
+        """The role's part."""
+        return self._rtc.memory()[MEMORY_BYTES:]  # type: ignore[no-any-return]
+
+    def keep(self, data: bytes) -> None:
+        """Replaces the role's part."""
+        self._rtc.memory(self._rtc.memory()[:MEMORY_BYTES] + data)
+
+
+class Kit:
+    """What a role may need: `clock`, `log`, `memory`, `flash`, `keys`, `settings`, `data` of the board."""
+
+    def __init__(self, role: str, fields: "dict[str, tuple[int | str, int | None, int]]") -> None:
+        self.clock = hal.Clock()
+        self.log = Log(LOG_BYTES, self.clock)
+        self.memory = Memory()
+        root = boot_state.root
+        with open(root + "provision.cbor", "rb") as file:
+            self.provision = provision.decode(file.read())
+        self.flash = Flash(root + "notes")
+        self.keys = open_device(
+            boot_state.readout, self.provision, self.flash, self.wait, os.urandom, self.memory
+        )
+        boot_state.readout = None
+        gc.collect()
+        wanted = dict(BOARD)
+        wanted.update(fields)
+        self.settings = Settings(
+            self.flash.slots("settings"), self.keys.settings_key(), wanted, self.provision.settings
+        )
+        self.board = str(self.settings.get("board"))
+        self.data = hal.part(hal.find(root, boot_state.slot, self.board), role)
+        self.device: Device | None = None
+        self.ble = bluetooth.BLE()
+        self.log.write(
+            log_ring.INFO,
+            f"{role} {self.keys.name} firmware {boot_state.version} slot {boot_state.slot or 'none'} "
+            f"start {machine.reset_cause()} heap {gc.mem_alloc()}",  # type: ignore[attr-defined]
+        )
+
+    def feed(self) -> None:
+        """Tells the watchdog that all is well."""
+        if boot_state.watchdog is not None:
+            boot_state.watchdog.feed()  # type: ignore[attr-defined]
+
+    def wait(self, wait_ms: int) -> None:
+        """Waits, and feeds the watchdog meanwhile."""
+        while wait_ms > 0:
+            self.feed()
+            time.sleep_ms(min(wait_ms, FEED_MS))  # type: ignore[attr-defined]
+            wait_ms -= FEED_MS
+
+    def is_near(self) -> bool:
+        """Whether a vehicle that has proved itself is connected."""
+        if self.device is not None:
+            for session in self.device.sessions:
+                visitor = session._visitor
+                if session.state == PROVED and visitor is not None and not visitor.is_owner:
+                    return True
+        return False
+
+    def make_device(self, role: object) -> Device:
+        """What sessions of this device share."""
+        receiver = None
+        if self.provision.publisher:
+            is_free = getattr(role, "is_moving", None)
+            receiver = Receiver(
+                boot_state.root,
+                self.provision.publisher,
+                role.KIND,  # type: ignore[attr-defined]
+                self.board,
+                (lambda: not is_free(self.clock())) if is_free else None,
+            )
+        self.device = Device(
+            self.keys, role, receiver, self.log, self.settings, str(boot_state.version), os.urandom,
+            self.clock(),
+        )  # fmt: skip
+        return self.device
+
+    async def confirm(self) -> None:
+        """A trial of this firmware has gone well so far."""
+        await asyncio.sleep_ms(SELF_TEST_MS)  # type: ignore[attr-defined]
+        if slots.confirm():
+            self.log.write(log_ring.INFO, f"firmware {boot_state.version} confirmed")
+
+
+async def _work(kit: Kit, role: object) -> None:
+    """The role's own work, and the watchdog's food: who hangs here is not fed."""
+    while True:
+        kit.feed()
+        wait_ms = role.tick(kit.clock())  # type: ignore[attr-defined]
+        await asyncio.sleep_ms(min(max(wait_ms, 1), FEED_MS))  # type: ignore[attr-defined]
+
+
+async def serve(kit: Kit, role: object) -> None:
+    """Everything that runs beside each other, until one of them ends, which is when the device restarts."""
+    from devices.micropython.gatt import Server
+
+    server = Server(kit.ble, kit.make_device(role))
+    working = asyncio.create_task(_work(kit, role))
+    confirming = asyncio.create_task(kit.confirm())
+    try:
+        await server.run()
+    finally:
+        working.cancel()
+        confirming.cancel()
+
+
+def run(kit: Kit, role: object) -> None:
+    """Runs a role that is always awake.  Returns when a restart was asked for."""
+    try:
+        asyncio.run(serve(kit, role))
+    except Exception as error:
+        # It shows on the console; the watchdog, which nobody feeds now, starts the board anew.
+        kit.log.write(log_ring.ERROR, repr(error))
+        sys.print_exception(error)  # type: ignore[attr-defined]
+        raise
