@@ -15,7 +15,7 @@ from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, who
 from gateway.cli_registrar import add_site, look_at_site, open_registrar, open_site
 from gateway.devices import ENROLLED, REVOKED, Device, UnknownDevice
 from gateway.disk import Disk
-from gateway.enrolment import Site, enrol, publish, revoke
+from gateway.enrolment import Site, choose, enrol, publish, revoke
 from gateway.first_meeting import device_credential, gateway_party, initiator, pairing_of
 from gateway.simulated_device import EPHEMERAL_BYTES, SimulatedDevice
 from puf.did import did_cpc
@@ -143,11 +143,15 @@ async def run_again(args: Namespace) -> int:
     with open_site(args) as (site, config):
         old = site.devices.latest(args.name)
         async with open_registrar(args, output, site, config) as registrar:
+            chosen = None
             # One that was broken off has revoked the old key already: what is planned is gone on with.
             if not site.devices.is_replacing(args.name):
+                # The old key is not ended before it is sure that the chip can bear a new one.
+                chosen = choose(site, args.name, source_of(args), args.debias, args.count)
                 await revoke(site, args.name, registrar)
             device = await enrol(
-                site, args.name, lambda: source_of(args), registrar, args.weak, args.debias, args.count
+                *(site, args.name, lambda: source_of(args), registrar),
+                *(args.weak, args.debias, args.count, chosen),
             )
         output.note(f"the key of {did_cpc(old.did)} is revoked")
         show_record(output, site, device)
@@ -189,7 +193,7 @@ def run_authenticate(args: Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             simulated = SimulatedDevice(
-                SimulatedChip(args.simulate.encode()),
+                _simulated_chip(args.simulate, device),
                 folder,
                 bytes(helper),
                 site.did,
@@ -209,6 +213,16 @@ def run_authenticate(args: Namespace) -> int:
             return EXIT_NOT_PROVEN
         _meet(output, site, device, simulated, is_first=args.first)
     return EXIT_OK
+
+
+def _simulated_chip(seed: str, device: Device) -> SimulatedChip:
+    """The chip of this seed, as large as the device's record says."""
+    chip = SimulatedChip(seed.encode())
+    if device.address < chip.address:
+        # Enrolled from a recording, which begins at 0.
+        chip.address = 0
+    chip.size = device.address - chip.address + device.size
+    return chip
 
 
 def _why(error: PufError) -> str:

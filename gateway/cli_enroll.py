@@ -17,7 +17,8 @@ from typing import Any
 from gateway.cli_output import EXIT_OK, Output, UsageError, moment_text, whole_number
 from gateway.cli_registrar import add_site, open_registrar, open_site
 from gateway.devices import Device
-from gateway.enrolment import READOUTS, PufSource, Site, enrol
+from gateway.enrolment import Site, enrol
+from gateway.enrolment_chip import READOUTS, PufSource
 from puf import helper_signature
 from puf.did import did_cpc
 from puf.helper_data import REGION_BYTES_MAX
@@ -154,7 +155,10 @@ def show_record(output: Output, site: Site, device: Device) -> None:
     ]
     if device.height is not None:
         lines.append(f"proven      its name was on the chain after block {device.height}")
-    for reason in shown["quality"]["reasons"]:
+    judged = shown["quality"]
+    if "size" in judged:
+        lines.append(f"judged      {judged['verdict']}: the {judged['size']} bytes that bear the key")
+    for reason in judged["reasons"]:
         lines.append(f"quality     {reason}")
     output.value(shown, "\n".join(lines))
 

@@ -16,52 +16,33 @@ A region of a chip bears one key ever.  A second one, even after the first is re
 of the same cells, and from their sum each would be easier to guess: an enrolment anew takes the next region.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chain_node.wire import Anchor, DidDeactivate, DidEntry, DidRegister, Refused, TransactionEvidence
+from gateway import enrolment_chip
 from gateway.devices import ENROLLED, PLANNED, REVOKED, REVOKING, Device, Devices, Published
-from gateway.errors import GatewayError
+from gateway.enrolment_chip import READOUTS, STRENGTH_BITS, Chosen, PufSource
+from gateway.errors import EnrolmentRefused, GatewayError
 from gateway.status_anchor import anchor_of
 from puf import did_document, fuzzy_extractor, helper_signature, keys, status_list
-from puf.assess import assess
 from puf.cwt import SKEW_MS
 from puf.did import ED25519, X25519, did_cpc
 from puf.did_document import AGREEMENT, ASSERTION, AUTHENTICATION, INVOCATION, SIGNING, Document
 from puf.ed25519 import SigningKey
 from puf.errors import PufError
 from puf.fast_path_keys import Pairing
-from puf.helper_data import check_region_is_free, response_bits
 from puf.hkdf import sha256
 from puf.status_list import StatusList
 from puf.x25519 import PrivateKey
 
-READOUTS = 9
-STRENGTH_BITS = 128
-REGION_BYTES = (response_bits(STRENGTH_BITS) + 31) // 32 * 4
-"""What one key takes, in whole words: 672 bytes, three of which fit into the memory of an ESP32."""
 TTL_MS = 3_600_000
 """How long a status list is used before a newer one is looked for."""
 
 
-class EnrolmentRefused(GatewayError):
-    """This chip, or this name, cannot be enrolled; the text says why and what to do."""
-
-
 class RegistryConflict(GatewayError):
     """The chain says something else of a name than this site does."""
-
-
-class PufSource(Protocol):
-    """Where readouts come from: puf/puf_source.py.  Serial boards will be one, too."""
-
-    address: int
-    size: int
-
-    def read(self) -> bytes:
-        """One readout after a power-up of its own."""
 
 
 class Registrar(Protocol):
@@ -113,15 +94,18 @@ async def enrol(
     is_weak: bool = False,
     is_debiased: bool = False,
     readout_count: int = READOUTS,
+    chosen: Chosen | None = None,
 ) -> Device:
     """The device `name`, enrolled; goes on with an enrolment that was interrupted.
 
-    source: opened only if readouts are still needed.  Raises EnrolmentRefused, PufError, DatabaseError, and
+    source: opened only if readouts are still needed; chosen: those that were taken already.
+    Raises EnrolmentRefused, PufError, DatabaseError, and
     what the registrar raises: the same call goes on then.
     """
     device = site.devices.live(name)
     if device is None:
-        device = plan(site, name, source(), is_weak, is_debiased, readout_count)
+        chosen = chosen or choose(site, name, source(), is_debiased, readout_count)
+        device = plan(site, name, chosen, is_weak, is_debiased)
     if device.state == REVOKING:
         raise EnrolmentRefused(f"{name} is being revoked; finish that first: cpc device revoke {name}")
     if device.is_weak != is_weak:
@@ -135,19 +119,17 @@ async def enrol(
     return device
 
 
-def plan(
-    site: Site, name: str, source: PufSource, is_weak: bool, is_debiased: bool, readout_count: int = READOUTS
-) -> Device:
-    """All of an enrolment that needs the chip, kept.  Raises EnrolmentRefused, PufError."""
-    readouts = [source.read() for _ in range(readout_count)]
-    quality = assess(readouts, is_debiased=is_debiased)
-    if not quality.fit.is_pass:
-        raise EnrolmentRefused(f"{name} is {quality.verdict.lower()}: " + "; ".join(quality.reasons))
+def choose(
+    site: Site, name: str, source: PufSource, is_debiased: bool = False, readout_count: int = READOUTS
+) -> Chosen:
+    """The readouts of a region that can bear a key; nothing is kept.  Raises EnrolmentRefused, PufError."""
     known = site.devices.all()
-    _check_is_new(site.key.public, name, readouts[0], source.address, known)
-    address, size = _region(name, source, is_debiased, known)
-    begin = address - source.address
-    parts = [readout[begin : begin + size] for readout in readouts]
+    return enrolment_chip.choose(site.key.public, name, source, is_debiased, readout_count, known)
+
+
+def plan(site: Site, name: str, chosen: Chosen, is_weak: bool, is_debiased: bool) -> Device:
+    """All of an enrolment that needs the chip, kept.  Raises EnrolmentRefused, PufError."""
+    address, parts = chosen.address, chosen.parts.readouts
     secret = site.random(fuzzy_extractor.secret_bytes(STRENGTH_BITS))
     helper, root = fuzzy_extractor.enrol(parts, secret, address, STRENGTH_BITS, is_debiased)
     ident = site.random(16)
@@ -163,12 +145,12 @@ def plan(
         state=PLANNED,
         is_weak=is_weak,
         address=address,
-        size=size,
+        size=chosen.size,
         helper=helper_signature.sign(helper, site.key),
         document=document.encode(),
         did=document.name(),
         status_index=status_list.free_index(site.random, site.devices.taken()),
-        quality=json.dumps({"verdict": quality.verdict, "reasons": quality.reasons}),
+        quality=chosen.quality,
         planned_ms=site.now_ms(),
         tx_hash=None,
         height=None,
@@ -246,41 +228,3 @@ async def register(registrar: Registrar, document: Document) -> tuple[bytes | No
             raise
         return entry.tx_hash, height
     return sha256(evidence.transaction), evidence.link.header.height
-
-
-def _check_is_new(signer: bytes, name: str, readout: bytes, begin: int, known: list[Device]) -> None:
-    """Raises EnrolmentRefused when this silicon has a key that is not of this name."""
-    for device in known:
-        helper = helper_signature.open_signed(device.helper, signer)
-        at = device.address - begin
-        if at < 0 or at + device.size > len(readout):
-            continue
-        try:
-            fuzzy_extractor.check_is_new(readout[at : at + device.size], [helper])
-        except PufError:
-            if device.name == name:
-                continue
-            raise EnrolmentRefused(
-                f"this chip is enrolled already, as {device.name}; a chip has one name at a site: "
-                f"cpc device re-enroll {device.name} gives it a new key"
-            ) from None
-
-
-def _region(name: str, source: PufSource, is_debiased: bool, known: list[Device]) -> tuple[int, int]:
-    """Address and size of a region of this chip on which no key was ever built."""
-    taken = [(device.address, device.size) for device in known if device.name == name]
-    size = source.size if is_debiased else REGION_BYTES
-    for address in range(source.address, source.address + source.size - size + 1, size):
-        try:
-            check_region_is_free(address, size, taken)
-        except PufError:
-            continue
-        return address, size
-    if not taken:
-        raise EnrolmentRefused(
-            f"{name} gives {source.size} bytes, and a key takes {size}; read a larger region"
-        )
-    raise EnrolmentRefused(
-        f"every region of {name} has borne a key, and none may bear a second one, revoked or not: "
-        "the two would give each other away; replace the chip, and give the new one another name"
-    )

@@ -11,6 +11,7 @@
     │   └── StoreFull       it has no room
     ├── AnchorError         the chain refused an anchor, or showed a proof that does not hold
     ├── EvidenceError       a link of a record's evidence fails; names the link
+    ├── EnrolmentRefused    a chip, or a name, cannot be enrolled
     ├── GatewayBusy         another process runs this gateway
     ├── NotRunYet           the gateway has never been started, so there is nothing to see
     └── DeviceLinkError     a connection to a device ended before its purpose; try again
@@ -92,6 +93,10 @@ class EvidenceError(GatewayError):
         super().__init__(f"{link}: {why}")
         self.link = link
         self.why = why
+
+
+class EnrolmentRefused(GatewayError):
+    """This chip, or this name, cannot be enrolled; the text says why and what to do."""
 
 
 class GatewayBusy(GatewayError):

@@ -161,6 +161,24 @@ def test_a_replacement_that_is_broken_off_again_and_again_takes_one_region(cpc: 
     assert [each["state"] for each in cpc.lines("device", "list", *c)] == ["revoked", "enrolled"]
 
 
+def test_a_larger_chip_is_met_as_large_as_it_is(cpc: Cpc, site: Path) -> None:
+    c = ("-c", site / CONFIG_NAME)
+    large = ("--simulate", "large", "--readout-bytes", 4096)
+    cpc("enroll", "lock1", *c, *large)
+    for _ in range(3):
+        (device,) = cpc.lines("device", "re-enroll", "lock1", *c, *large, "--yes")
+    assert device["address"] + device["size"] > 0x50000000 + 2040
+    (met,) = cpc.lines("device", "authenticate", "lock1", *c, "--simulate", "large")
+    assert met["is_authentic"] is True
+    # A chip that cannot bear another key: the one that it has is not ended.
+    for _ in range(2):
+        cpc("device", "re-enroll", "lock1", *c, *large, "--yes")
+    (error,) = cpc.lines("device", "re-enroll", "lock1", *c, *large, "--yes", exit_code=EXIT_FAILED)
+    assert "every region of this chip" in error["message"]
+    (met,) = cpc.lines("device", "authenticate", "lock1", *c, "--simulate", "large")
+    assert met["is_authentic"] is True
+
+
 def test_who_only_looks_waits_for_nobody(cpc: Cpc, site: Path) -> None:
     c = ("-c", site / CONFIG_NAME)
     assert cpc("device", "list", *c) == "no device is enrolled; cpc enroll enrols one\n"

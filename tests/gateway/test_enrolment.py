@@ -11,8 +11,8 @@ import pytest
 from chain_node.wire import Anchor, DidDeactivate, DidRegister
 from gateway.crypto.key_file import GatewayKey
 from gateway.devices import ENROLLED, PLANNED, REVOKED, REVOKING, DeviceDamaged, Devices, UnknownDevice
-from gateway.enrolment import EnrolmentRefused, RegistryConflict, Site, enrol, publish, revoke
-from gateway.errors import EvidenceError
+from gateway.enrolment import RegistryConflict, Site, choose, enrol, publish, revoke
+from gateway.errors import EnrolmentRefused, EvidenceError
 from gateway.status_anchor import open_anchored
 from puf import did_document, fuzzy_extractor, helper_signature, keys, status_list
 from puf.ed25519 import SigningKey
@@ -135,6 +135,46 @@ def test_a_chip_that_is_not_fit_is_refused_and_leaves_nothing(devices: Devices, 
     with pytest.raises(EnrolmentRefused, match=why):
         run(enrol(site_of(devices), "lock1", lambda: recording(**other), LedgerRegistrar()))
     assert (devices.all(), devices.taken()) == ([], set())
+
+
+def test_the_region_that_bears_the_key_is_judged_and_not_the_rest(devices: Devices) -> None:
+    """Firmware that writes into one region spoils that one only."""
+    site, registrar = site_of(devices), LedgerRegistrar()
+
+    def spoilt(*regions: int, seed: bytes = b"chip") -> Recording:
+        whole = [bytearray(readouts(seed)[at : at + 2040]) for at in range(0, 9 * 2040, 2040)]
+        for readout in whole:
+            for region in regions:
+                # Every second byte is what somebody wrote there: ones and zeros in equal number.
+                readout[672 * region : 672 * (region + 1) : 2] = bytes([0x0F]) * 336
+        return Recording(b"".join(whole), 2040, 0x50000000)
+
+    device = run(enrol(site, "lock1", lambda: spoilt(0), registrar))
+    assert device.address == 0x50000000 + 672
+    assert '"size": 672' in device.quality
+    with pytest.raises(EnrolmentRefused, match=r"of the 672 bytes at 0x50000000; the other 2 free regions"):
+        run(enrol(site_of(devices, 2), "lock2", lambda: spoilt(0, 1, 2, seed=b"other"), registrar))
+
+
+def test_regions_are_counted_by_chip(devices: Devices) -> None:
+    site, registrar = site_of(devices), LedgerRegistrar()
+    first = enrolled(site, registrar)
+    # The chip is replaced under one name: each has all of its regions, those unused by the name first.
+    addresses = [first.address]
+    for seed in (b"second", b"third", b"fourth"):
+        run(revoke(site, "lock1", registrar))
+        addresses.append(enrolled(site, registrar, "lock1", seed).address)
+    assert addresses == [0x50000000 + 672 * number for number in (0, 1, 2, 0)]
+    # The first chip comes back: its own region is not used twice.
+    run(revoke(site, "lock1", registrar))
+    assert enrolled(site, registrar).address != first.address
+
+
+def test_readouts_are_shown_in_no_traceback(devices: Devices) -> None:
+    chosen = choose(site_of(devices), "lock1", recording())
+    shown = repr(chosen)
+    assert "9 readouts, hidden" in shown
+    assert repr(chosen.parts.readouts[0])[2:-1] not in shown
 
 
 def test_a_biased_chip_can_be_debiased(devices: Devices) -> None:
