@@ -69,6 +69,7 @@ class Server:
         self._written = b""
         self._is_advertising = False
         self._turned_ms = 0
+        self._said_for = None
         self.connection_count = 0
 
     async def run(self):
@@ -213,9 +214,11 @@ class Server:
                 self._ble.gap_advertise(None)
             self._is_advertising = False
             return
-        if self._is_advertising and now_ms - self._turned_ms < advert.ROTATE_MS:
+        pairing = device.keys.pairing
+        is_fresh = pairing is self._said_for and now_ms - self._turned_ms < advert.ROTATE_MS
+        if self._is_advertising and is_fresh:
             return
-        said = advert.hint(device.keys.pairing, device.random(advert.SALT_BYTES))
+        said = advert.hint(pairing, device.random(advert.SALT_BYTES))
         try:
             self._ble.gap_advertise(ADVERTISE_US, advert.payload(said))
         except OSError as error:
@@ -223,6 +226,7 @@ class Server:
             device.log.write(log_ring.WARNING, "advertising: " + repr(error))
             return
         self._is_advertising = True
+        self._said_for = pairing
         self._turned_ms = now_ms
 
     def _wait_ms(self):
