@@ -23,8 +23,9 @@ def need_matplotlib() -> None:
     """Raises UsageError where it is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError(
-            "pictures need matplotlib, which is not installed: pip install 'cpchain-edge[plot]'; "
-            "without --plot the terminal shows the same"
+            "pictures need matplotlib, the extra `plot`, which is not installed: pip install "
+            "'cpchain-edge[plot]', or in a checkout .venv/bin/pip install '.[plot]'; without --plot the "
+            "terminal shows the same"
         )
 
 

@@ -2,15 +2,15 @@
 
 Runs on CPython and MicroPython.  A sender numbers what it sends by a `Counter`; a receiver takes each number
 once, in any order within a window, by a `ReplayWindow`.  Neither writes for each number: both write an upper
-bound ahead, before the first number beyond the last bound is used, and after a restart go on at the bound:
+bound ahead, two blocks on, into both slots of their notes, before the first number beyond the last bound is
+used, and after a restart go on at the bound:
 
     numbers   0 ......... used ......... next | ... reserved ... | bound
-    restart   what may have been used is refused, or skipped, up to the bound: at most a block is lost
+    restart   what may have been used is refused, or skipped, up to the bound: two blocks are lost at most
 
-So 10,000 numbers in order cost 10,000 / block writes, and a restart none.  A receiver that has restarted
-refuses what is below its `floor`; the sender is to be told of the floor, authentically, and to `skip_to` it.
-That holds for a power cut at any write.  Flash that loses the newest notes later falls back to the ones
-before (puf/notes.py), and with them to an older bound: numbers of the last blocks may then pass again.
+So 10,000 numbers in order cost 10,000 / block writes, and a restart none.  A receiver that has
+restarted refuses what is below its `floor`; the sender is to be told of the floor, authentically, and to
+`skip_to` it.  That holds for a power cut at any write, and when either slot decays later.
 
 ONLY pass on a number whose message has been authenticated: others would move the window.
 Source: RFC 4303, section 3.4.3 and appendix A2.1 (window); RFC 6479; bounds written ahead:
@@ -42,20 +42,47 @@ def _load(notes: Notes) -> "tuple[int, int]":
     raise NotesError("the notes on numbers are not [epoch, bound]; begin a new epoch")
 
 
-class Counter:
+class _Bounds:
+    """What of the numbers of an epoch is reserved in flash."""
+
+    def __init__(self, notes: Notes, block: int) -> None:
+        self._notes = notes
+        self._block = block
+        self.epoch = 0
+        self._bound = 0
+        """What the slot has that was written last."""
+        self._safe = 0
+        """What both slots have at least, unless one is of an earlier epoch."""
+
+    def _open(self) -> None:
+        self.epoch, self._bound = _load(self._notes)
+        # Nobody knows what the other slot has.
+        self._safe = 0
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self._notes.write(cbor.encode([epoch, 0]))
+        self.epoch, self._bound, self._safe = epoch, 0, 0
+
+    def _reserve(self, number: int) -> None:
+        """Before `number` is used: both slots say that it may have been."""
+        bound = max(min(number + 2 * self._block, NUMBER_MAX + 1), self._bound)
+        while number >= self._safe:
+            self._notes.write(cbor.encode([self.epoch, bound]))
+            self._safe, self._bound = self._bound, bound
+
+
+class Counter(_Bounds):
     """The sender's numbers: each is given once.  Opened from `notes`, or new in `epoch` when that is given.
 
     Raises NotesError when there is nothing to open: numbering anew under an old key would repeat numbers.
     """
 
     def __init__(self, notes: Notes, epoch: "int | None" = None, block: int = BLOCK) -> None:
-        self._notes = notes
-        self._block = block
+        super().__init__(notes, block)
         if epoch is None:
-            self.epoch, self._bound = _load(notes)
+            self._open()
         else:
-            self.epoch, self._bound = epoch, 0
-            notes.write(cbor.encode([epoch, 0]))
+            self._begin_epoch(epoch)
         self._next = self._bound
 
     def take(self) -> int:
@@ -63,10 +90,7 @@ class Counter:
         number = self._next
         if number > NUMBER_MAX:
             raise NotesError("every number of this epoch is used; begin a new epoch")
-        if number >= self._bound:
-            bound = min(number + self._block, NUMBER_MAX + 1)
-            self._notes.write(cbor.encode([self.epoch, bound]))
-            self._bound = bound
+        self._reserve(number)
         self._next = number + 1
         return number
 
@@ -75,7 +99,7 @@ class Counter:
         self._next = max(self._next, floor)
 
 
-class ReplayWindow:
+class ReplayWindow(_Bounds):
     """The receiver's memory of numbers.  Opened from `notes`, or new in `epoch` when that is given.
 
     `epoch`: int, of the key whose messages are numbered here.  Raises NotesError when nothing can be
@@ -85,14 +109,13 @@ class ReplayWindow:
     def __init__(
         self, notes: Notes, epoch: "int | None" = None, block: int = BLOCK, size: int = SIZE
     ) -> None:
-        self._notes = notes
-        self._block = block
+        super().__init__(notes, block)
         self._size = size
         self._mask = (1 << size) - 1
         self._top = -1
         self._seen = self._mask
         if epoch is None:
-            self.epoch, self._bound = _load(notes)
+            self._open()
             self._begin()
         else:
             self.epoch = -1
@@ -115,10 +138,7 @@ class ReplayWindow:
                 return False
             self._seen |= 1 << back
             return True
-        if number >= self._bound:
-            bound = min(number + self._block, NUMBER_MAX + 1)
-            self._notes.write(cbor.encode([self.epoch, bound]))
-            self._bound = bound
+        self._reserve(number)
         # A far jump would shift by as much; what it leaves behind is out of the window anyway.
         self._seen = (self._seen << min(-back, self._size) | 1) & self._mask
         self._top = number
@@ -130,8 +150,7 @@ class ReplayWindow:
             raise ValueError(
                 f"epoch {epoch} is not after {self.epoch}; numbers of an old key are never freed"
             )
-        self._notes.write(cbor.encode([epoch, 0]))
-        self.epoch, self._bound = epoch, 0
+        self._begin_epoch(epoch)
         self._begin()
 
     def _begin(self) -> None:
