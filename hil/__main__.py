@@ -129,9 +129,8 @@ async def run(arguments: argparse.Namespace, folder: Path, say: Callable[[str], 
         elif not (process.flash / "provision.cbor").exists():
             say("it was given no --provision, so it does not know whom it belongs to and says so")
         process.console.echo = lambda text: say(text.rstrip("\n"))
-        say(
-            f"the air is at {rig.air.address}, {name} is {board.radio.address} there, its flash {process.flash}"
-        )
+        say(f"the air is at {rig.air.address}, {name} is {board.radio.address} there")
+        say(f"its flash is {process.flash}")
         say(f"  cpc device authenticate {name} -c site/gateway.toml --ble {name} --air {rig.air.address}")
         say("type help and Enter for what can happen to it")
         await board.power.on()

@@ -7,11 +7,13 @@ is ended by its own process id, and ends by itself when this process is gone, ho
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from hil.console import RingConsole
 from hil.errors import BoardEnded, BoardError, BoardRestarts, RigError
 from hil.interpreter import HOW_TO_GET_IT, find_micropython
 
-HEAP_SIZE = "128k"
+HEAP_KIB = 128
 """What a device gives our code.  Pointers here take twice the room they take on a board."""
 CPU_MAX_S = 900
 """A process that has worked so long is in a loop; a day of simulated time takes a minute or few."""
@@ -33,6 +35,26 @@ POWER_ON, DEEP_SLEEP, HARD_RESET, SOFT_RESET, WATCHDOG = "power_on", "deepsleep"
 """Why a board starts: HIL_CAUSE of its process."""
 
 
+@functools.cache
+def built_in_bytes() -> int:
+    """What hil/micropython takes of a heap, where a board has the same in its ROM."""
+    names = sorted(path.stem for path in MODULES.glob("*.py"))
+    code = "import gc\ngc.collect()\nbefore = gc.mem_alloc()\n"
+    code += "".join(f"import {name}\n" for name in names)
+    code += "gc.collect()\nprint(gc.mem_alloc() - before)"
+    done = subprocess.run(
+        [*(find_micropython() or ()), "-X", "heapsize=1m", "-c", code],
+        env={**os.environ, "MICROPYPATH": f"{MODULES}:.frozen"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise RigError(f"the modules of a simulated board cannot be imported:\n{done.stdout}{done.stderr}")
+    return int(done.stdout)
+
+
 class BoardProcess:
     """Implements Power; has a console.  environment: what tells the process of its air and world."""
 
@@ -43,10 +65,9 @@ class BoardProcess:
         state: Path,
         environment: dict[str, str],
         clock: FakeClock | None = None,
-        heap_size: str = HEAP_SIZE,
-        module_path: tuple[Path, ...] = (),
+        heap_kib: int = HEAP_KIB,
     ) -> None:
-        """module_path: folders that code is found in after flash, such as this repository as a slot."""
+        """heap_kib: for what is on flash; what takes the place of built-in modules comes on top."""
         self.name = name
         self.flash = flash
         self.console = RingConsole(name, self._type)
@@ -56,8 +77,7 @@ class BoardProcess:
         self._state = state
         self._environment = environment
         self._clock = clock
-        self._heap_size = heap_size
-        self._path = (MODULES, flash, *module_path)
+        self._heap_kib = heap_kib
         self._process: asyncio.subprocess.Process | None = None
         self._life: asyncio.Task[None] | None = None
         self._error: RigError | None = None
@@ -149,7 +169,7 @@ class BoardProcess:
                 self._began_at = self.console.dropped_chars + len(self.console.text)
                 try:
                     status = await self._run_once(cause, now_ms, runs)
-                except OSError as error:
+                except (OSError, RigError) as error:
                     self._error = BoardError(f"{self.name} cannot be started: {error}")
                     return
                 why = self._why(status)
@@ -181,7 +201,7 @@ class BoardProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HIL_")}
         environment |= self._environment
         environment |= {
-            "MICROPYPATH": ":".join(map(str, (*self._path, ".frozen"))),
+            "MICROPYPATH": f"{MODULES}:{self.flash}:.frozen",
             "HIL_BOARD": self.name,
             "HIL_CAUSE": cause,
             "HIL_LEASH": "1",
@@ -194,9 +214,10 @@ class BoardProcess:
                 "HIL_NOW_MS": str(now_ms),
                 "HIL_BEGAN_MS": str(self._clock.began_ms),
             }
+        heap_size = (self._heap_kib << 10) + built_in_bytes()
         (self._state / "exit.json").unlink(missing_ok=True)
         process = await asyncio.create_subprocess_exec(
-            *(*command, "-X", f"heapsize={self._heap_size}", "-c"),
+            *(*command, "-X", f"heapsize={heap_size}", "-c"),
             "import hil_start; hil_start.start(globals())",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -4,7 +4,9 @@ Runs on CPython; needs bumble and bleak.  All of it lives in the loop that opene
 """
 
 import contextlib
+import functools
 import hashlib
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +16,16 @@ from hil import world as worlds
 from hil.air import Air
 from hil.air_link import Conditions
 from hil.bleak_backend import Adapter
-from hil.board_process import HEAP_SIZE, BoardProcess
+from hil.board_process import HEAP_KIB, BoardProcess
 from hil.clock import FakeClock
 from hil.device import Board, Central, Console, Files, Power, Radio, World
+
+
+@functools.cache
+def _firmware(role: str) -> dict[str, bytes]:
+    """The flash of a fresh board of this role; compiled once, for ten boards have the same."""
+    with tempfile.TemporaryDirectory(prefix="cpc-firmware-") as folder:
+        return firmware_build.install(Path(folder), role)
 
 
 class FolderFiles:
@@ -73,7 +82,7 @@ class VirtualRig:
         *,
         conditions: Conditions | None = None,
         is_clock_fake: bool = False,
-        heap_size: str = HEAP_SIZE,
+        heap_kib: int = HEAP_KIB,
         seed: int = 0,
         air_port: int = 0,
     ) -> None:
@@ -87,7 +96,7 @@ class VirtualRig:
         self.processes: dict[str, BoardProcess] = {}
         """Of all boards, by name."""
         self._folder = folder
-        self._heap_size = heap_size
+        self._heap_kib = heap_kib
         self._boards: dict[str, Board] = {}
         self._centrals: dict[str, Adapter] = {}
         self._world_address = ""
@@ -140,7 +149,7 @@ class VirtualRig:
             if install is not None:
                 install(flash)
             elif role:
-                firmware_build.install(flash, role)
+                firmware_build.write_tree(flash, _firmware(role))
         for path, content in (files or {}).items():
             (flash / path).parent.mkdir(parents=True, exist_ok=True)
             (flash / path).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -152,7 +161,7 @@ class VirtualRig:
             "HIL_CHIP": chip or name,
         }
         process = BoardProcess(
-            name, flash, self._folder / name / "state", environment, self.clock, self._heap_size
+            name, flash, self._folder / name / "state", environment, self.clock, self._heap_kib
         )
         board = Board(name, role, how_to_add="this rig is simulated and should have all of it")
         board.parts |= {Power: process, Console: process.console, Radio: radio, Files: FolderFiles(flash)}

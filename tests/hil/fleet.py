@@ -27,11 +27,8 @@ def _name(text: str) -> bytes:
 @functools.cache
 def _enrolled(chip: str) -> tuple[HelperData, bytes]:
     silicon = SimulatedChip(chip.encode())
-    return enrol(
-        [silicon.read() for _ in range(3)],
-        hashlib.sha256(chip.encode()).digest()[: secret_bytes(128)],
-        silicon.address,
-    )
+    secret = hashlib.sha512(b"secret " + chip.encode()).digest()[: secret_bytes(128)]
+    return enrol([silicon.read() for _ in range(3)], secret, silicon.address)
 
 
 @dataclass
@@ -85,7 +82,7 @@ class Gateway:
             b"",
             self.party.credential.ccs,
             party.credential.ccs,
-            {},
+            {"board": "simulated"},
         )
         secret = keys.derive(keys.pairwise(root, self.party.did, 0), keys.FAST_PATH)
         made = Enrolled(name, party, provision.encode(), root, Pairing(self.party.did, did, secret))
