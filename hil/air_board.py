@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import struct
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -67,6 +67,27 @@ class _Client(gatt_client.Client):
     def __init__(self, connection: Connection, told: Callable[..., None]) -> None:
         super().__init__(connection)
         self._told = told
+        self._later: deque[Any] = deque()
+        self.procedures: set[asyncio.Task[None]] = set()
+        """What waits for answers of the peer."""
+
+    def on_gatt_pdu(self, att_pdu: Any) -> None:
+        """Keeps the order: whoever waits for an answer wakes later than what came behind it is told."""
+        if self._later or self._is_answered():
+            self._later.append(att_pdu)
+            if len(self._later) == 1:
+                asyncio.get_running_loop().call_soon(self._catch_up)
+        else:
+            super().on_gatt_pdu(att_pdu)
+
+    def _is_answered(self) -> bool:
+        return self.pending_response is not None and self.pending_response.done()
+
+    def _catch_up(self) -> None:
+        while self._later and not self._is_answered():
+            super().on_gatt_pdu(self._later.popleft())
+        if self._later:
+            asyncio.get_running_loop().call_soon(self._catch_up)
 
     def on_att_handle_value_notification(self, notification: Any) -> None:
         """A notification."""
@@ -87,6 +108,7 @@ class Board:
         self._radio = radio
         self._say = say
         self._is_active = False
+        self._unsent = bytearray()
         self._reads: dict[int, asyncio.Future[bytes]] = {}
         self._read_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +126,17 @@ class Board:
 
     def _event(self, event: int, *values: Any) -> None:
         if self._is_active:
-            self._say(bytes(wire.pack([event, *values])))
+            self._send([event, *values])
+
+    def _send(self, values: list[Any]) -> None:
+        """In one piece with what else is said in this step: a board hears of a result and its end at once."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent += wire.pack(values)
+
+    def _flush(self) -> None:
+        self._say(bytes(self._unsent))
+        self._unsent.clear()
 
     async def handle(self, body: bytes) -> None:
         """One frame of the board.  Raises ValueError or IndexError for what is none."""
@@ -122,7 +154,7 @@ class Board:
                 result = await self._CALLS[operation](self, *values)
         except Refused as error:
             number = error.number
-        self._say(bytes(wire.pack([0, number, result])))
+        self._send([0, number, result])
 
     def close(self) -> None:
         """The board's power is cut."""
@@ -181,7 +213,8 @@ class Board:
         self._advertising = (data, response)
         kind = AdvertisingType.UNDIRECTED_CONNECTABLE_SCANNABLE
         if not is_connectable:
-            kind = AdvertisingType.UNDIRECTED_SCANNABLE if response else AdvertisingType.UNDIRECTED
+            # Not ADV_NONCONN_IND: NimBLE stays discoverable.
+            kind = AdvertisingType.UNDIRECTED_SCANNABLE
         interval_ms = max(20.0, interval_us / 1_000)
         await self.device.start_advertising(
             advertising_type=kind,
@@ -285,7 +318,7 @@ class Board:
             pending = self.device.gatt_server.pending_confirmations.get(connection)
             if pending is not None and not pending.done():
                 pending.set_exception(ConnectionError())
-            self._event(PERIPHERAL_DISCONNECT if is_central else CENTRAL_DISCONNECT, handle, *peer)
+            self._start(self._tell_gone(client, PERIPHERAL_DISCONNECT if is_central else CENTRAL_DISCONNECT, peer))
 
         connection.on(Connection.EVENT_DISCONNECTION, gone)
         connection.on(
@@ -294,6 +327,11 @@ class Board:
         )
         connection.on(Connection.EVENT_CONNECTION_PARAMETERS_UPDATE, lambda: self._updated(connection))
         self._event(PERIPHERAL_CONNECT if is_central else CENTRAL_CONNECT, handle, *peer)
+
+    async def _tell_gone(self, client: _Client, event: int, peer: tuple[int, bytes]) -> None:
+        """What was under way fails first."""
+        await asyncio.gather(*client.procedures, return_exceptions=True)
+        self._event(event, client.connection.handle, *peer)
 
     def _updated(self, connection: Connection) -> None:
         parameters = connection.parameters
@@ -319,11 +357,12 @@ class Board:
             raise Refused(errno.ENOTCONN)
         return client
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
         """Does something that takes time; what fails of it is told by an event, or by a lost link."""
         task = asyncio.ensure_future(_quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # Server
 
@@ -456,7 +495,9 @@ class Board:
                 status = STATUS_NOT_CONNECTED
             done(status)
 
-        self._start(run())
+        task = self._start(run())
+        client.procedures.add(task)
+        task.add_done_callback(client.procedures.discard)
 
     async def _services(self, handle: int, uuid: bytes | None) -> None:
         async def work(client: _Client) -> None:

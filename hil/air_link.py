@@ -15,6 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 INTERVAL_UNIT_MS = 1.25
+PACKET_BYTES_MAX = 251
+PACKET_MS, BYTE_MS = 0.46, 0.008
+"""Time on the air at 1 Mbit/s: of what is around a packet (14 bytes less its payload's, the empty packet that
+acknowledges it, two pauses of 150 us), and of a byte.  Source: sections 2.1 and 4.1."""
 FASTEST_INTERVAL_MS = 7.5
 """Between two tries of a lost message, when messages do not wait for connection events."""
 ERROR_TIMEOUT = 0x08
@@ -120,7 +124,7 @@ class Link:
         self._failing_since: float | None = None
         self._is_silent = False
         self._end: asyncio.TimerHandle | None = None
-        self._last_event = -1.0
+        self._last_event = -1
 
     @property
     def interval_ms(self) -> float:
@@ -195,7 +199,7 @@ class Link:
             self._timers[direction] = None
 
     def _arm(self, direction: str, after: float | None = None) -> None:
-        """Sets the timer for the head of a queue.  after: an event that has already been used."""
+        """Sets the timer for the head of a queue.  after: an event at which it was lost."""
         queue = self._queues[direction]
         if self._is_silent or not queue or self._timers[direction] is not None:
             return
@@ -211,31 +215,35 @@ class Link:
         self._timers[direction] = self._loop.call_at(when, self._event, direction, when)
 
     def _event(self, direction: str, when: float) -> None:
-        """A connection event, at which everything that is due passes in this direction."""
+        """A place in a connection event, at which one message passes; the next follows when it is through."""
         self._timers[direction] = None
         queue = self._queues[direction]
-        while queue and queue[0].due <= when + 1e-9:
-            if self._conditions.loss and self._chance.random() < self._conditions.loss:
-                self.figures.lost += 1
-                if self._failing_since is None:
-                    self._failing_since = when
-                elif (when - self._failing_since) * 1_000 >= self.supervision_ms:
-                    self.lose()
-                    return
-                self._arm(direction, after=when)
+        if self._conditions.loss and self._chance.random() < self._conditions.loss:
+            self.figures.lost += 1
+            if self._failing_since is None:
+                self._failing_since = when
+            elif (when - self._failing_since) * 1_000 >= self.supervision_ms:
+                self.lose()
                 return
-            self._failing_since = None
-            waiting = queue.popleft()
-            if waiting.frame is not None:
-                cut = next((cut for cut in self.cuts if cut.takes(direction)), None)
-                if cut is not None:
-                    self._cut(cut)
-                    return
-                self._count(direction, when, waiting.frame)
-            waiting.deliver()
-            if not self.is_open:
+            self._arm(direction, after=when)
+            return
+        self._failing_since = None
+        waiting = queue.popleft()
+        frame = waiting.frame
+        if frame is not None:
+            cut = next((cut for cut in self.cuts if cut.takes(direction)), None)
+            if cut is not None:
+                self._cut(cut)
                 return
-        self._arm(direction)
+            self._count(direction, when, frame)
+        waiting.deliver()
+        if not self.is_open or not queue:
+            return
+        end = when + airtime_ms(frame or b"") / 1_000
+        if queue[0].due <= end:
+            self._timers[direction] = self._loop.call_at(end, self._event, direction, end)
+        else:
+            self._arm(direction)
 
     def _cut(self, cut: Cut) -> None:
         if cut.silence_ms:
@@ -246,9 +254,17 @@ class Link:
     def _count(self, direction: str, when: float, frame: bytes) -> None:
         figures = self.figures
         figures.messages += 1
-        if when > self._last_event + 1e-6:
+        interval = (self.interval_ms or self.agreed_interval_ms) / 1_000
+        event = int((when - self._began) / interval + 1e-6)
+        if event != self._last_event:
             figures.events_used += 1
-            self._last_event = when
+            self._last_event = event
         figures.trace.append((self.age_ms, direction, frame))
         if len(figures.trace) > TRACE_MAX:
             del figures.trace[0]
+
+
+def airtime_ms(frame: bytes) -> float:
+    """How long the radio is busy with a message."""
+    packets = max(1, -(-len(frame) // PACKET_BYTES_MAX))
+    return packets * PACKET_MS + len(frame) * BYTE_MS

@@ -5,10 +5,10 @@ tuples and errors.  Values of the GATT server lie here, as they lie in a board's
 where the air is (HIL_AIR=host:port) and who the board is (HIL_ADDRESS=C0:...).
 
 As on a board, a handler is called between two bytecodes of the program, in every wait of it (the rig's
-`time` and `select` watch the socket) and after every call.  As on a board, what it is given is overwritten
-when it has returned, several writes may have changed a value before the first of them is told, and what is
-longer than the event buffer is cut.  Not as on a board: a program that computes without waiting hears nothing
-meanwhile, and no event is dropped when many come at once.
+`time` and `select` watch the socket) and after every call; what it is given is overwritten when it has
+returned, and what is longer than the event buffer is cut.  Not as on an ESP32: a program that computes
+without waiting hears nothing meanwhile, a value is not written by the peer before the handler is told of the
+write before, and no event is dropped when many come at once.
 Source: docs/library/bluetooth.rst and extmod/modbluetooth.c of MicroPython 1.26.
 """
 
@@ -122,8 +122,6 @@ class _Air:
             if values[0] == 0:
                 self.answer = values
                 return True
-            if values[0] == _WRITE:
-                _written(values)
             self.events.append(values)
         return False
 
@@ -178,15 +176,6 @@ def _dispatch(air):
                 sys.print_exception(error)
     finally:
         air.is_dispatching = False
-
-
-def _written(values):
-    """A client has written: the value changes now, the handler hears of it in its turn."""
-    entry = _ble._values.get(values[2])
-    data = values.pop()
-    if entry is not None:
-        old = entry[0] if entry[2] else b""
-        entry[0] = (old + data)[: entry[1]]
 
 
 class _BLE:
@@ -262,7 +251,9 @@ class _BLE:
         if event == _READ_REQUEST:
             self._read_request(*values)
             return
-        if event in (1, 2, 7, 8):
+        if event == _WRITE:
+            self._written(values[1], values.pop())
+        elif event in (1, 2, 7, 8):
             self._address[:] = values[2]
             values[2] = self._address
         elif event == 5:
@@ -275,6 +266,11 @@ class _BLE:
             values[2] = self._lent(values[2])
         if self._handler is not None:
             self._handler(event, tuple(values))
+
+    def _written(self, handle, data):
+        entry = self._values.get(handle)
+        if entry is not None:
+            entry[0] = ((entry[0] if entry[2] else b"") + data)[: entry[1]]
 
     def _lent(self, data):
         length = min(len(data), len(self._data))
