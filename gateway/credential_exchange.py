@@ -111,7 +111,7 @@ def make_batch(credentials: Sequence[bytes]) -> bytes:
 def open_batch(data: bytes) -> tuple[bytes, ...]:
     """The credentials in an answer; nothing of them is checked yet."""
     parts = cbor.decode(data, BATCH_SIZE_MAX, 2)
-    if not isinstance(parts, list) or len(parts) != 2 or type(parts[0]) is not int or parts[0] != VERSION:
+    if not isinstance(parts, list) or len(parts) != 2 or not cbor.is_int(parts[0], VERSION, VERSION):
         raise DecodeError("a batch of credentials is a list of version 1 and credentials")
     found = parts[1]
     if not isinstance(found, list) or not 1 <= len(found) <= BATCH_MAX:
@@ -159,9 +159,9 @@ def open_question(data: bytes) -> Question:
     nonce, asked, valid = fields[2], fields[3], fields[4]
     if not isinstance(nonce, bytes) or len(nonce) != NONCE_BYTES:
         raise DecodeError(f"the nonce of a question has {NONCE_BYTES} bytes")
-    if type(asked) is not int or not 0 <= asked < 1 << 40:
+    if not cbor.is_int(asked, 0, 1 << 40):
         raise DecodeError("the time of a question is a number of seconds")
-    if type(valid) is not int or not 1 <= valid <= VALID_MS_MAX // 1000:
+    if not cbor.is_int(valid, 1, VALID_MS_MAX // 1000):
         raise DecodeError(f"a question is good for 1 to {VALID_MS_MAX // 1000} seconds")
     issuers = _texts(fields[5], "issuers", 1, ISSUERS_MAX)
     if not all(_is_did(issuer) for issuer in issuers):

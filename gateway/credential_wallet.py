@@ -205,7 +205,7 @@ class CredentialWallet:
 
     def _read(self, data: bytes) -> None:
         parts = cbor.decode(data, SIZE_MAX, 2)
-        if not isinstance(parts, list) or len(parts) != 3 or type(parts[0]) is not int or parts[0] != VERSION:
+        if not isinstance(parts, list) or len(parts) != 3 or not cbor.is_int(parts[0], VERSION, VERSION):
             raise DecodeError("not credentials of version 1")
         nonce, sealed = parts[1], parts[2]
         if not isinstance(nonce, bytes) or len(nonce) != NONCE_BYTES or not isinstance(sealed, bytes):

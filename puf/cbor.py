@@ -5,6 +5,7 @@ Runs on CPython and MicroPython.  On CPython cbor2 helps.
     encode(value, depth_max=DEPTH_MAX) -> bytes
     decode(data, size_max=SIZE_MAX, depth_max=DEPTH_MAX) -> value
     decode_sequence(data, size_max=SIZE_MAX, depth_max=DEPTH_MAX) -> values, one after the other (RFC 8742)
+    is_int(value, least=None, most=None) -> whether a decoded value is such an integer
 
 | Python                                   | CBOR                                           |
 |------------------------------------------|------------------------------------------------|
@@ -29,7 +30,7 @@ Source: RFC 8949, sections 3, 4.2.1 and 4.2.2.
 
 import sys
 
-from puf.cbor_pure import DEPTH_LIMIT, DEPTH_MAX, SIZE_MAX, UNDEFINED, Simple, Tag, decode_sequence
+from puf.cbor_pure import DEPTH_LIMIT, DEPTH_MAX, SIZE_MAX, UNDEFINED, Simple, Tag, decode_sequence, is_int
 
 if sys.implementation.name == "micropython":
     from puf.cbor_pure import decode, encode
@@ -46,4 +47,5 @@ __all__ = [
     "decode",
     "decode_sequence",
     "encode",
+    "is_int",
 ]

@@ -80,6 +80,13 @@ def check_depth_max(depth_max: int) -> None:
         raise ValueError(f"depth_max is 0 to {DEPTH_LIMIT}, not {depth_max}")
 
 
+def is_int(value: object, least: "int | None" = None, most: "int | None" = None) -> bool:
+    """Whether a decoded value is an integer from `least` to `most`; in Python 1 equals True and 1.0, too."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
 def head(major: int, argument: int) -> bytes:
     """The initial byte and its argument (below 2^64), in the fewest bytes.  Source: section 3."""
     major <<= 5

@@ -151,7 +151,7 @@ class Knock:
             demand = cbor.decode(data, 16, 1)
         except DecodeError:
             return None
-        if not isinstance(demand, list) or len(demand) != 2 or not _is_zero(demand[0]):
+        if not isinstance(demand, list) or len(demand) != 2 or not cbor.is_int(demand[0], 0, 0):
             return None
         cookie = demand[1]
         if not isinstance(cookie, bytes) or len(cookie) != COOKIE_BYTES:
@@ -164,10 +164,6 @@ class Knock:
 
 def _demand(cookie: bytes) -> bytes:
     return cbor.encode([0, cookie])
-
-
-def _is_zero(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value == 0
 
 
 def _unwrap(data: bytes) -> "tuple[bytes | None, bytes]":

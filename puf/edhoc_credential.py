@@ -67,7 +67,9 @@ def parse(ccs: bytes, suite: Suite = SUITE_0) -> Credential:
     kid, public, subject = key.get(KEY_ID), key.get(X), claims.get(SUBJECT)
     if D in key:
         raise DecodeError("the COSE_Key shows its private part; replace that key")
-    if not _is(key.get(KTY), suite.kty) or not _is(key.get(CRV), suite.crv):
+    if not cbor.is_int(key.get(KTY), suite.kty, suite.kty) or not cbor.is_int(
+        key.get(CRV), suite.crv, suite.crv
+    ):
         raise DecodeError(f"the COSE_Key is of another curve than suite {suite.number}")
     if not isinstance(public, bytes) or len(public) != suite.public_size:
         raise DecodeError(f"the COSE_Key's x has not {suite.public_size} bytes")
@@ -76,11 +78,6 @@ def parse(ccs: bytes, suite: Suite = SUITE_0) -> Credential:
     if subject is not None and not isinstance(subject, str):
         raise DecodeError("the subject is not text")
     return Credential(bytes(ccs), public, kid, subject)
-
-
-def _is(value: object, number: int) -> bool:
-    """Whether `value` is this integer; in Python 1 equals True and 1.0, too."""
-    return isinstance(value, int) and not isinstance(value, bool) and value == number
 
 
 # Identifiers: of connections and of keys

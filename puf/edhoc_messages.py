@@ -53,11 +53,6 @@ class Message1(namedtuple("Message1", ("suites", "selected", "g_x", "c_i", "ead"
     KIND = "message_1"
 
 
-def _is_int(value: object) -> bool:
-    """Whether it is an integer; in Python True is one, too."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _items(data: bytes) -> list[object]:
     return cbor.decode_sequence(data, MESSAGE_SIZE_MAX)
 
@@ -104,7 +99,7 @@ def decode_suites(item: object) -> "tuple[int, ...]":
     if not isinstance(item, list) or not 2 <= len(item) <= SUITES_MAX:
         raise DecodeError("suites are one integer, or an array of two or more")
     for number in item:
-        if not _is_int(number):
+        if not cbor.is_int(number):
             raise DecodeError("a suite is an integer")
     return tuple(item)
 
@@ -122,7 +117,7 @@ def decode_1(data: bytes) -> Message1:
     items = _items(data)
     if len(items) < 4:
         raise DecodeError("message_1 has four items or more")
-    if not _is_int(items[0]) or items[0] != METHOD:
+    if not cbor.is_int(items[0], METHOD, METHOD):
         raise DecodeError("the method is not 3; only static Diffie-Hellman keys on both sides are taken")
     suites = decode_suites(items[1])
     g_x = items[2]

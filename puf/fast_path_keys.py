@@ -74,12 +74,12 @@ class Pairing:
         """The pairing that `encode` wrote.  Raises NotesError for anything else."""
         try:
             parts = cbor.decode(data, 256, 1)
-            if not isinstance(parts, list) or len(parts) != 5 or parts[0] != VERSION:
+            if not isinstance(parts, list) or len(parts) != 5 or not cbor.is_int(parts[0], VERSION, VERSION):
                 raise DecodeError("not five parts of version 1")
             _, initiator, responder, epoch, key = parts
             if not (isinstance(initiator, bytes) and isinstance(responder, bytes) and isinstance(key, bytes)):
                 raise DecodeError("an identity or the key is no byte string")
-            if not isinstance(epoch, int) or isinstance(epoch, bool) or isinstance(parts[0], (bool, float)):
+            if not cbor.is_int(epoch):
                 raise DecodeError("the epoch is no integer")
             return cls(initiator, responder, key, epoch)
         except (DecodeError, ValueError) as error:

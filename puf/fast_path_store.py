@@ -29,7 +29,7 @@ def unseal(data: bytes, key: bytes) -> Pairing:
     """The pairing that was sealed.  Raises NotesError for anything else: drop it, meet in full again."""
     try:
         parts = cbor.decode(data, 512, 1)
-        if not isinstance(parts, list) or len(parts) != 3 or not isinstance(parts[0], int) or parts[0] != 1:
+        if not isinstance(parts, list) or len(parts) != 3 or not cbor.is_int(parts[0], 1, 1):
             raise DecodeError("not three parts of version 1")
         _, nonce, sealed = parts
         if not isinstance(nonce, bytes) or len(nonce) != NONCE_BYTES or not isinstance(sealed, bytes):

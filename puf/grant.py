@@ -117,10 +117,6 @@ def issue(grant: Grant, gateway: bytes, key: bytes) -> bytes:
     return mac0(TYP, payload, _kid(grant.epoch), key, _identities(gateway, grant.device))
 
 
-def _is_count(value: object, maximum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum
-
-
 def _is_identity(value: object) -> bool:
     return isinstance(value, bytes) and 1 <= len(value) <= IDENTITY_BYTES_MAX
 
@@ -137,9 +133,9 @@ def _claims(payload: bytes, epoch: int) -> Grant:
     until, begin, grant_id = claims.get(4), claims.get(5), claims.get(7)
     if len(confirmation) != 1 or not _is_identity(subject) or not _is_identity(device):
         raise DecodeError(f"subject and device are 1 to {IDENTITY_BYTES_MAX} bytes")
-    if not _is_count(actions, 0xFFFF) or actions == 0:
+    if not cbor.is_int(actions, 1, 0xFFFF):
         raise DecodeError("the actions are not a sum of bits")
-    if not _is_count(begin, _TIME_S_MAX) or not _is_count(until, _TIME_S_MAX):
+    if not cbor.is_int(begin, 0, _TIME_S_MAX) or not cbor.is_int(until, 0, _TIME_S_MAX):
         raise DecodeError("a time is no count of seconds")
     assert isinstance(begin, int) and isinstance(until, int)  # noqa: S101, PT018  just seen
     if begin >= until:
@@ -151,7 +147,7 @@ def _claims(payload: bytes, epoch: int) -> Grant:
         if not isinstance(deposit, list) or len(deposit) != 2:
             raise DecodeError("a deposit is [deposit, amount_ucpc]")
         ident, amount_ucpc = deposit
-        if not _is_identity(ident) or not _is_count(amount_ucpc, NUMBER_MAX):
+        if not _is_identity(ident) or not cbor.is_int(amount_ucpc, 0, NUMBER_MAX):
             raise DecodeError("a deposit is 1 to 64 bytes and an amount")
     number = int.from_bytes(grant_id, "big")
     return Grant(number, subject, device, actions, begin * 1000, until * 1000, ident, amount_ucpc, epoch)
@@ -314,6 +310,6 @@ def _pair(parsed: Parsed) -> "tuple[bytes, int]":
         raise GrantError(FORMAT, f"in the {parsed.typ}: {error}") from None
     if isinstance(parts, list) and len(parts) == 2:
         nonce, number = parts
-        if isinstance(nonce, bytes) and len(nonce) == NONCE_BYTES and _is_count(number, NUMBER_MAX + 1):
+        if isinstance(nonce, bytes) and len(nonce) == NONCE_BYTES and cbor.is_int(number, 0, NUMBER_MAX + 1):
             return nonce, int(number)
     raise GrantError(FORMAT, f"the payload of a {parsed.typ} is a nonce and a number")

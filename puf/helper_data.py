@@ -59,23 +59,19 @@ class HelperData(namedtuple("HelperData", ("strength_bits", "address", "size", "
         return cbor.encode(self._items() + [self.check])  # noqa: RUF005  MicroPython unpacks no lists in lists
 
 
-def _is_count(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
 def from_bytes(data: bytes) -> HelperData:
     """The helper data that `data` is.  Raises DecodeError for anything else."""
     items = cbor.decode(data, SIZE_MAX, 2)
     if not isinstance(items, list) or len(items) != 7 or items[0] != SCHEME:
         raise DecodeError("not helper data")
-    if not _is_count(items[1], VERSION, VERSION):
+    if not cbor.is_int(items[1], VERSION, VERSION):
         raise DecodeError(f"helper data of another version than {VERSION}; enrol anew, or update the device")
     _, _, code, region, mask, offset, check = items
     strength_bits = _strength_of(code)
     if not isinstance(region, list) or len(region) != 2:
         raise DecodeError("a region is an address and a size")
     address, size = region
-    if not _is_count(address, 0, (1 << 32) - 1) or not _is_count(size, 1, REGION_BYTES_MAX):
+    if not cbor.is_int(address, 0, (1 << 32) - 1) or not cbor.is_int(size, 1, REGION_BYTES_MAX):
         raise DecodeError(f"a region is a 32-bit address and a size of 1 to {REGION_BYTES_MAX} bytes")
     if not isinstance(mask, bytes) or len(mask) > MASK_BYTES_MAX:
         raise DecodeError(f"a mask is at most {MASK_BYTES_MAX} bytes")

@@ -75,7 +75,7 @@ class Notes:
             parts = cbor.decode(self._slots.read(slot), NOTES_BYTES_MAX + 64, 1)
         except DecodeError:
             return 0, None
-        if not isinstance(parts, list) or len(parts) != 4 or parts[0] != 1:
+        if not isinstance(parts, list) or len(parts) != 4 or not cbor.is_int(parts[0], 1, 1):
             return 0, None
         _, number, value, tag = parts
         if not isinstance(number, int) or not isinstance(value, bytes) or not isinstance(tag, bytes):
