@@ -72,8 +72,8 @@ class Air:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -91,12 +91,16 @@ class Air:
     def links(self, address: str = "") -> list[Link]:
         """Open links, of all or of one address, the oldest first."""
         wanted = address.upper()
-        return [link for link in self._medium.links if not wanted or wanted in (link.central, link.peripheral)]
+        return [
+            link for link in self._medium.links if not wanted or wanted in (link.central, link.peripheral)
+        ]
 
     def ended(self, address: str = "") -> list[Link]:
         """The newest links that have ended, for their figures."""
         wanted = address.upper()
-        return [link for link in self._medium.ended if not wanted or wanted in (link.central, link.peripheral)]
+        return [
+            link for link in self._medium.ended if not wanted or wanted in (link.central, link.peripheral)
+        ]
 
     async def joined(self, address: str) -> None:
         """Returns when a radio has joined."""
@@ -153,7 +157,8 @@ class Air:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            return
         self._tasks.add(task)
         try:
             line = (await reader.readline()).decode("ascii", "replace").split()

@@ -29,7 +29,7 @@ def make_device(name: str, address: hci.Address, controller_source: Any, control
 def connect_command(
     peer: hci.Address, interval_min_ms: float, interval_max_ms: float, supervision_ms: int
 ) -> hci.HCI_LE_Create_Connection_Command:
-    """Asks the controller for a connection; bumble's own `connect` takes any that comes for the one it made."""
+    """Asks for a connection.  bumble's own `connect` takes any that comes for the one it made."""
     return hci.HCI_LE_Create_Connection_Command(
         le_scan_interval=0x10,
         le_scan_window=0x10,

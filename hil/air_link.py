@@ -145,7 +145,7 @@ class Link:
 
     @property
     def events(self) -> int:
-        """Connection events that have passed since the connection; of the agreed interval when none is set."""
+        """Connection events since the connection, of the agreed interval when none is set."""
         return int(self.age_ms / (self.interval_ms or self.agreed_interval_ms))
 
     def send(self, direction: str, deliver: Callable[[], None], frame: bytes | None = None) -> None:

@@ -23,7 +23,7 @@ from hil.air_link import ERROR_LOCAL_HOST, ERROR_TIMEOUT, INTERVAL_UNIT_MS, Cond
 ADVERTISING_UNIT_MS = 0.625
 RSSI_DBM = -50
 ACL_BYTES = 251
-"""Of one packet between host and controller: with data length extension.  Source: volume 6, part B, 4.5.10."""
+"""Of one packet between host and controller.  Source: volume 6, part B, section 4.5.10."""
 CONNECTABLE, DIRECTED, SCANNABLE, NOT_CONNECTABLE, SCAN_RESPONSE = range(5)
 """Types of reports, and but for the last of advertising.  Source: volume 4, part E, section 7.7.65.2."""
 
@@ -146,7 +146,9 @@ class Radio(Controller):
         if wanted is None:
             return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.COMMAND_DISALLOWED_ERROR)
         self.send_hci_packet(
-            _connected(0, hci.Role.CENTRAL, wanted.peer_address, 0, 0, hci.HCI_UNKNOWN_CONNECTION_IDENTIFIER_ERROR)
+            _connected(
+                0, hci.Role.CENTRAL, wanted.peer_address, 0, 0, hci.HCI_UNKNOWN_CONNECTION_IDENTIFIER_ERROR
+            )
         )
         return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
 
@@ -185,7 +187,7 @@ class Medium(LocalLink):
     """What radios share: who hears whom, and how well."""
 
     def __init__(self, conditions: Conditions, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.conditions = conditions
         self.chance = random.Random(seed)
         self.links: list[Link] = []
@@ -248,9 +250,7 @@ class Medium(LocalLink):
                 _connected(connection.handle, connection.role, connection.peer_address, interval, timeout)
             )
 
-    def _connection(
-        self, radio: Radio, role: hci.Role, own: hci.Address, peer: hci.Address
-    ) -> Connection:
+    def _connection(self, radio: Radio, role: hci.Role, own: hci.Address, peer: hci.Address) -> Connection:
         connection = Connection(
             controller=radio,
             handle=radio.allocate_connection_handle(),

@@ -13,17 +13,20 @@ call (then errno, result), else the number of the event as MicroPython's `blueto
 """
 
 import struct
+import sys
+
+if sys.implementation.name != "micropython":
+    from typing import Any
 
 # What a board asks for.  All but VALUE are calls that are answered at once; VALUE answers a READ_REQUEST.
 ACTIVE, CONFIG, ADVERTISE, SCAN, CONNECT, DISCONNECT = 1, 2, 3, 4, 5, 6
 REGISTER, NOTIFY, INDICATE, UPDATE, VALUE = 7, 8, 9, 10, 11
 SERVICES, CHARACTERISTICS, DESCRIPTORS, READ, WRITE, MTU = 12, 13, 14, 15, 16, 17
-PAIR, PASSKEY = 18, 19
 DEPTH_MAX = 6
 """Lists in lists: services, service, characteristics, characteristic, descriptors, descriptor."""
 
 
-def _put(out, value):  # type: ignore[no-untyped-def]
+def _put(out: bytearray, value: object) -> None:
     if value is None:
         out.append(0)
     elif isinstance(value, int):
@@ -37,13 +40,13 @@ def _put(out, value):  # type: ignore[no-untyped-def]
     else:
         if isinstance(value, str):
             value = value.encode()
-        data = memoryview(value)
+        data = memoryview(value)  # type: ignore[arg-type]
         out.append(2)
         out.extend(struct.pack("<H", len(data)))
         out.extend(data)
 
 
-def pack(values: list) -> bytearray:  # type: ignore[type-arg]
+def pack(values: list[object]) -> bytearray:
     """The frame of `values`."""
     out = bytearray(2)
     for value in values:
@@ -52,7 +55,7 @@ def pack(values: list) -> bytearray:  # type: ignore[type-arg]
     return out
 
 
-def _get(data, at, depth):  # type: ignore[no-untyped-def]
+def _get(data: bytes, at: int, depth: int) -> "tuple[object, int]":
     tag = data[at]
     at += 1
     if tag == 0:
@@ -77,7 +80,7 @@ def _get(data, at, depth):  # type: ignore[no-untyped-def]
     return items, at
 
 
-def unpack(body: bytes) -> list:  # type: ignore[type-arg]
+def unpack(body: bytes) -> "list[Any]":
     """The values of a body.  Raises ValueError or IndexError for what is none."""
     values = []
     at = 0

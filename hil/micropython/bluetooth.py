@@ -49,10 +49,10 @@ class UUID(bytes):
         super().__init__(data)
 
     def __repr__(self):
-        text = "".join("%02x" % byte for byte in reversed(bytes(self)))
+        text = "".join(f"{byte:02x}" for byte in reversed(bytes(self)))
         if len(text) < 32:
             return "UUID(0x" + text + ")"
-        return "UUID('%s-%s-%s-%s-%s')" % (text[:8], text[8:12], text[12:16], text[16:20], text[20:])
+        return f"UUID('{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}')"
 
     __str__ = __repr__
 
@@ -224,11 +224,12 @@ class _BLE:
             elif name == "gap_name":
                 value = value.encode() if isinstance(value, str) else bytes(value)
                 self._call(wire.CONFIG, name, value)
-            elif name in ("mtu", "addr_mode", "bond", "mitm", "io", "le_secure"):
+            elif name in ("mtu", "addr_mode"):
                 self._call(wire.CONFIG, name, int(value))
             else:
                 raise ValueError("unknown config param")
             self._config[name] = value
+        return None
 
     def irq(self, handler):
         """Who is told what happens: handler(event, data)."""
@@ -301,8 +302,12 @@ class _BLE:
         self._call(wire.SCAN, duration_ms, interval_us, window_us, int(bool(active)))
 
     def gap_connect(
-        self, addr_type, addr=None, scan_duration_ms=None, min_conn_interval_us=None,
-        max_conn_interval_us=None
+        self,
+        addr_type,
+        addr=None,
+        scan_duration_ms=None,
+        min_conn_interval_us=None,
+        max_conn_interval_us=None,
     ):
         """Connects to a peripheral; gap_connect(None) gives up."""
         if addr is None:
@@ -320,14 +325,6 @@ class _BLE:
     def gap_disconnect(self, conn_handle):
         """True, or False when there is no such connection."""
         return bool(self._call(wire.DISCONNECT, conn_handle))
-
-    def gap_pair(self, conn_handle):
-        """Begins to pair."""
-        self._call(wire.PAIR, conn_handle)
-
-    def gap_passkey(self, conn_handle, action, passkey):
-        """Answers a passkey action."""
-        self._call(wire.PASSKEY, conn_handle, action, passkey)
 
     # Server
 
@@ -415,7 +412,7 @@ class _BLE:
 
 def _uuid(value, what):
     if not isinstance(value, UUID):
-        raise ValueError("invalid %s UUID" % what)
+        raise ValueError("invalid " + what + " UUID")
     return value
 
 
@@ -439,6 +436,6 @@ def _characteristic(definition):
 _ble = _BLE()
 
 
-def BLE():  # noqa: N802
+def BLE():
     """The radio; there is one."""
     return _ble
