@@ -20,9 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from tests.model_story import story
 
@@ -283,27 +284,40 @@ def check(cases: Sequence[Case], workers: int) -> int:
     return 1 if wrong else 0
 
 
+def options_of(
+    parser: argparse.ArgumentParser, cases: Sequence[Case], arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """What the command line says; `names` has the cases, all if none is named.  Leaves for an unknown one."""
+    known = [case.name for case in cases]
+    parser.add_argument("names", nargs="*", metavar="CASE", help=f"of: {', '.join(known)}")
+    parser.add_argument("--workers", type=int, default=2, help="threads of TLC; 2 if not given")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(known):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}")
+    options.names = options.names or known
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what is asked for, a line each; 0 when all is as expected."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.model", description="Check the models of consensus."
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="CASE", help=f"of: {', '.join(case.name for case in CASES)}"
-    )
     parser.add_argument("--story", action="store_true", help=f"write {STORY.name} anew")
-    parser.add_argument("--workers", type=int, default=2, help="threads of TLC; 2 if not given")
-    options = parser.parse_args(arguments)
-    if unknown := set(options.names) - {case.name for case in CASES}:
-        parser.error(f"there is no case {', '.join(sorted(unknown))}")
+    options = options_of(parser, CASES, arguments)
     if options.story:
         STORY.write_text(published_fork(run(PUBLISHED, workers=1)))
         return 0
-    return check([case for case in CASES if case.name in (options.names or [case.name])], options.workers)
+    return check([case for case in CASES if case.name in options.names], options.workers)
 
 
-if __name__ == "__main__":
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Runs a program that checks models, and ends with its status."""
     try:
         sys.exit(main())
     except (ToolMissingError, ModelError) as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    leave(main)

@@ -11,11 +11,10 @@ Exit status 1 when TLC says something else than expected.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.model import Case, ModelError, ToolMissingError, check
+from tests.model import Case, check, leave, options_of
 
 SPEC = Path(__file__).resolve().parent.parent / "puf" / "spec"
 
@@ -116,18 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.model_device", description="Check the models of the handshakes."
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="CASE", help=f"of: {', '.join(case.name for case in CASES)}"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="threads of TLC; 2 if not given")
-    options = parser.parse_args(arguments)
-    if unknown := set(options.names) - {case.name for case in CASES}:
-        parser.error(f"there is no case {', '.join(sorted(unknown))}")
-    return check([case for case in CASES if case.name in (options.names or [case.name])], options.workers)
+    options = options_of(parser, CASES, arguments)
+    return check([case for case in CASES if case.name in options.names], options.workers)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ToolMissingError, ModelError) as error:
-        sys.exit(str(error))
+    leave(main)

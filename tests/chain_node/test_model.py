@@ -1,24 +1,17 @@
 """The model of LBFT holds, and so does what the published rule does to it."""
 
-import functools
 from pathlib import Path
 
 import pytest
 
 from tests import model, model_story
 from tests.model import CASES, PUBLISHED, SMALL, STORY, Case, Found, ModelError, ToolMissingError
+from tests.model_found import found_once
 from tests.model_story import Step, Vote
 
 
-@functools.cache
 def found(name: str) -> Found:
-    """What TLC finds; the test is skipped, saying what to install, where it cannot run."""
-    try:
-        model.find_java(), model.find_jar()
-    except ToolMissingError as missing:
-        pytest.skip(str(missing))
-    # With one worker a counterexample is a shortest one, and always the same.
-    return model.run(next(case for case in CASES if case.name == name), workers=1)
+    return found_once(name, CASES)
 
 
 # What TLC says

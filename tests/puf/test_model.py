@@ -1,23 +1,17 @@
 """The models of the handshakes hold, and each check that is switched off lets an attacker in."""
 
-import functools
 import re
 
 import pytest
 
 from tests import model, model_device
-from tests.model import Found, ToolMissingError
+from tests.model import Found
 from tests.model_device import CASES, SPEC
+from tests.model_found import found_once
 
 
-@functools.cache
 def found(name: str) -> Found:
-    """What TLC finds; the test is skipped, saying what to install, where it cannot run."""
-    try:
-        model.find_java(), model.find_jar()
-    except ToolMissingError as missing:
-        pytest.skip(str(missing))
-    return model.run(next(case for case in CASES if case.name == name), workers=1)
+    return found_once(name, CASES)
 
 
 @pytest.mark.slow
