@@ -3,27 +3,18 @@
 Runs on CPython, on Linux.  Part of the command line.
 """
 
-import os
-import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from functools import partial
 from pathlib import Path
 
-from gateway import cli_chain
+from gateway import cli_chain, cli_device_ble, cli_device_simulated, cli_device_visit
 from gateway.cli_enroll import add_source, device_json, device_name, show_record, source_of
-from gateway.cli_output import EXIT_NOT_PROVEN, EXIT_OK, Output, UsageError, whole_number
+from gateway.cli_output import EXIT_OK, Output, UsageError, whole_number
 from gateway.cli_registrar import add_site, look_at_site, open_registrar, open_site
-from gateway.devices import ENROLLED, REVOKED, Device, UnknownDevice
+from gateway.devices import REVOKED, Device, UnknownDevice
 from gateway.disk import Disk
 from gateway.enrolment import Site, choose, enrol, publish, revoke
-from gateway.first_meeting import device_credential, gateway_party, initiator, pairing_of
-from gateway.simulated_device import EPHEMERAL_BYTES, SimulatedDevice
 from puf.did import did_cpc
-from puf.errors import PufError, SignatureError
-from puf.fast_path import NONCE_BYTES, Initiator
-from puf.fast_path_keys import Pairing
-from puf.hkdf import is_equal
-from puf.puf_simulator import SimulatedChip
 
 EXAMPLES = {
     "list": "  cpc device list -c site/gateway.toml\n  cpc device list -c site/gateway.toml --json",
@@ -37,7 +28,8 @@ EXAMPLES = {
     "authenticate": "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip\n"
     "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip --first\n"
     "  cpc device authenticate lock1 -c site/gateway.toml --simulate other-chip\n"
-    "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip --flip-helper-bit 2000\n\n"
+    "  cpc device authenticate lock1 -c site/gateway.toml --simulate first-chip --flip-helper-bit 2000\n"
+    "  cpc device authenticate lock1 -c site/gateway.toml --ble\n\n"
     "Proves that the device holds its key, not how near it is: Bluetooth can be relayed.",
     "status-list": "  cpc device status-list -c site/gateway.toml --out status.cwt\n\n"
     "Beside it, status.cwt.evidence proves to a stranger with the genesis that it is on the chain.",
@@ -70,9 +62,12 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     again.add_argument("--yes", action="store_true", help="the old key ends for ever, so say so")
     add_site(again)
     again.set_defaults(run=run_again)
-    meet = command("authenticate", "let a simulated device and its gateway prove themselves to each other")
+    meet = command("authenticate", "let a device and its gateway prove themselves to each other")
     _add_name(meet)
-    meet.add_argument("--simulate", metavar="SEED", required=True, help="the chip that is in the device")
+    where = meet.add_mutually_exclusive_group(required=True)
+    where.add_argument("--simulate", metavar="SEED", help="a simulated device, and the chip that is in it")
+    where.add_argument("--ble", action="store_true", help="a device that is near, over Bluetooth LE")
+    cli_device_ble.add_ble(meet, is_required=True)
     meet.add_argument(
         "--flip-helper-bit", type=whole_number, metavar="N", help="alter one bit of its helper data first"
     )
@@ -85,6 +80,8 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     statuses.add_argument("--out", type=Path, metavar="FILE", required=True, help="where to write the list")
     add_site(statuses)
     statuses.set_defaults(run=run_status_list)
+    for commands in (cli_device_ble, cli_device_visit):
+        commands.add(partial(cli_chain.add_command, kinds, commands.EXAMPLES))
 
 
 def _add_name(command: ArgumentParser) -> None:
@@ -171,135 +168,13 @@ def _show_end(output: Output, site: Site, device: Device, is_ended: bool) -> Non
     )
 
 
-def run_authenticate(args: Namespace) -> int:
+async def run_authenticate(args: Namespace) -> int:
     """`cpc device authenticate`."""
-    output = Output(args)
-    with open_site(args) as (site, config):
-        device = site.devices.latest(args.name)
-        if device.state != ENROLLED:
-            output.value(
-                {"device": device.name, "is_authentic": False, "reason": device.state},
-                f"refused by the gateway: {device.name} is {device.state}",
-            )
-            return EXIT_NOT_PROVEN
-        if args.first and device.is_weak:
-            raise UsageError(f"{device.name} does no curves; leave out --first")
-        helper = bytearray(device.helper)
-        if args.flip_helper_bit is not None:
-            if args.flip_helper_bit >= 8 * len(helper):
-                raise UsageError(f"the last bit of its helper data is {8 * len(helper) - 1}")
-            helper[args.flip_helper_bit // 8] ^= 0x80 >> args.flip_helper_bit % 8
-        folder = config.file.parent / "simulated" / device.name
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            simulated = SimulatedDevice(
-                _simulated_chip(args.simulate, device),
-                folder,
-                bytes(helper),
-                site.did,
-                device.did,
-                None if device.is_weak else site.key.public,
-            )
-        except PufError as error:
-            output.value(
-                {
-                    "device": device.name,
-                    "is_authentic": False,
-                    "reason": type(error).__name__,
-                    "why": str(error),
-                },
-                f"refused by the device: {_why(error)}",
-            )
-            return EXIT_NOT_PROVEN
-        _meet(output, site, device, simulated, is_first=args.first)
-    return EXIT_OK
-
-
-def _simulated_chip(seed: str, device: Device) -> SimulatedChip:
-    """The chip of this seed, as large as the device's record says."""
-    chip = SimulatedChip(seed.encode())
-    if device.address < chip.address:
-        # Enrolled from a recording, which begins at 0.
-        chip.address = 0
-    chip.size = device.address - chip.address + device.size
-    return chip
-
-
-def _why(error: PufError) -> str:
-    if isinstance(error, SignatureError):
-        return f"its helper data was altered, or another gateway made it ({error})"
-    return str(error)
-
-
-def _meet_first(site: Site, device: Device, simulated: SimulatedDevice) -> tuple[Pairing, list[int]]:
-    """The four messages of EDHOC: the new pairing, kept on both sides, and the sizes.  Raises EdhocError."""
-    gateway = gateway_party(site.key, site.did)
-    ours = initiator(gateway, device_credential(device.document, device.did), os.urandom(EPHEMERAL_BYTES))
-    visit = simulated.first_visited(site.did, gateway.credential)
-    sizes, message = [], ours.start()
-    while message:
-        sizes.append(len(message))
-        answer = visit.receive(message)
-        sizes.append(len(answer))
-        message = ours.receive(answer)
-    pairing = pairing_of(ours, site.did, device.did)
-    site.devices.keep_pairing(device, pairing.encode())
-    return pairing, sizes
-
-
-def _meet(
-    output: Output, site: Site, device: Device, simulated: SimulatedDevice, *, is_first: bool = False
-) -> None:
-    """EDHOC if it is due, and the three messages of the fast path; each side keeps what it must first.
-
-    Raises EdhocError, FastPathError.
-    """
-    pairing = Pairing.decode(site.devices.pairing(device))
-    first_sizes: list[int] = []
-    if not device.is_weak and (is_first or pairing.epoch == 0):
-        pairing, first_sizes = _meet_first(site, device, simulated)
-    now_ms = time.monotonic_ns() // 1_000_000
-    gateway, visit = Initiator(pairing, os.urandom(NONCE_BYTES), now_ms), simulated.visited(now_ms)
-    first = gateway.start(now_ms).send
-    second = visit.receive(first, now_ms).send
-    third = gateway.receive(second, now_ms)
-    if third.save is not None:
-        site.devices.keep_pairing(device, third.save.encode())
-    last = visit.receive(third.send, now_ms)
-    assert third.session and last.session  # noqa: S101, PT018 - both ended without an error
-    assert is_equal(third.session.send_key, last.session.receive_key)  # noqa: S101 - they have one key
-    sizes = [len(first), len(second), len(third.send)]
-    waited = (
-        f"  after {simulated.failure_count} failed attempts it waited {simulated.waited_ms} ms, "
-        "simulated, first\n"
-        if simulated.waited_ms
-        else ""
-    )
-    met_first = (
-        f"  first meeting, EDHOC: {len(first_sizes)} messages of {', '.join(map(str, first_sizes))} bytes; "
-        "a new shared key that nobody can rebuild later\n"
-        if first_sizes
-        else ""
-    )
-    output.value(
-        {
-            "device": device.name,
-            "is_authentic": True,
-            "did": did_cpc(device.did),
-            "meeting": pairing.epoch,
-            "waited_ms": simulated.waited_ms,
-            "first_meeting_bytes": first_sizes,
-            "message_bytes": sizes,
-            "transcript": third.session.transcript.hex(),
-        },
-        f"{device.name} is authentic, and so is its gateway\n"
-        f"  {did_cpc(device.did)}\n"
-        "  its key came back from its cells, after a power-up like no other before\n"
-        f"{waited}{met_first}"
-        f"  fast path, meeting {pairing.epoch}: 3 messages of {sizes[0]}, {sizes[1]} and {sizes[2]} bytes; "
-        "both proved the key they share, both have a new session key\n"
-        "  not proven: how far away it is; Bluetooth can be relayed",
-    )
+    if not args.ble:
+        return cli_device_simulated.run_authenticate(args)
+    if args.flip_helper_bit is not None:
+        raise UsageError("a real device keeps its helper data; --flip-helper-bit goes with --simulate")
+    return await cli_device_ble.run_authenticate(args)
 
 
 async def run_status_list(args: Namespace) -> int:

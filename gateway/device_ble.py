@@ -30,10 +30,9 @@ from bleak_retry_connector import BleakClientWithServiceCache, establish_connect
 from devices.micropython import advert
 from devices.micropython.errors import FrameError
 from devices.micropython.link_frame import FRAME_BYTES_MIN, Joiner, Splitter
-from gateway.device_link import PROVED, Callee, Caller, DeviceLink
+from gateway.device_link import PROVED, Callee, Caller, DeviceLink, PairingStore
 from gateway.errors import DeviceLinkError, DeviceNotFound, DeviceRefused, DeviceUnproven
 from gateway.sensors.ble_advice import say
-from puf.fast_path_keys import Pairing
 
 FIND_MS = 15_000
 """How long a device is looked for."""
@@ -56,15 +55,6 @@ class Radio:
     scanner_backend: Any = None
     """In place of bleak's own."""
     client_backend: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class PairingStore:
-    """Where the caller keeps what it shares with this device between meetings."""
-
-    load: Callable[[], Pairing | None]
-    keep: Callable[[Pairing], None]
-    """Synced when it returns."""
 
 
 class _Connection:

@@ -93,6 +93,15 @@ class Callee:
 
 
 @dataclass(frozen=True, slots=True)
+class PairingStore:
+    """Where the caller keeps what it shares with this device between meetings."""
+
+    load: Callable[[], Pairing | None]
+    keep: Callable[[Pairing], None]
+    """Synced when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What a message leads to, in this order."""
 

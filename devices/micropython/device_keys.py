@@ -16,12 +16,13 @@ is no key for grants until the gateway has named a later epoch, since numbers th
 pass again.
 """
 
+import sys
+
 from devices.micropython import modules
 from devices.micropython.errors import ProvisionError
 from devices.micropython.flash import Flash
-from devices.micropython.provision import Provision
 from puf import keys
-from puf.errors import SourceError
+from puf.errors import ReproductionError, SourceError
 from puf.fast_path_keys import Pairing
 from puf.fast_path_store import NONCE_BYTES, seal, unseal
 from puf.grant import Doorkeeper
@@ -29,6 +30,10 @@ from puf.hkdf import hmac_sha256, is_equal
 from puf.keys import ROOT_BYTES
 from puf.notes import Notes
 from puf.replay_window import ReplayWindow
+
+if sys.implementation.name != "micropython":
+    # For its type; a board lets go of that file once it was read.
+    from devices.micropython.provision import Provision
 
 ADDRESS = 0x50000000
 """Where the readout begins: RTC slow memory of an ESP32 (puf/puf_esp32.py)."""
@@ -38,7 +43,7 @@ MEMORY_BYTES = ROOT_BYTES + CHECK_BYTES
 
 def open_device(
     readout: "bytes | None",
-    provision: Provision,
+    provision: "Provision",
     flash: Flash,
     wait: object,
     random: object,
@@ -61,7 +66,7 @@ def open_device(
 
 def _root(
     readout: "bytes | None",
-    provision: Provision,
+    provision: "Provision",
     flash: Flash,
     wait: object,
     memory: "object | None",
@@ -70,17 +75,17 @@ def _root(
     """The root, and where its region begins."""
     from puf import helper_data, helper_signature
     from puf.attempts import Attempts, wait_ms_after
+    from puf.cose import parse1
 
     slots = flash.slots("attempts")
     attempts = Attempts(slots, 0)
     is_known = bool(slots.read(0) or slots.read(1))
-    if provision.device_ccs and (attempts.failure_count or not is_known):
+    has_curves = bool(provision.device_ccs)
+    if has_curves and (attempts.failure_count or not is_known):
         # The root is bound to every bit of the helper data, so a signature says no more than a root that
         # came back; it says it before the work, and why.  It is not paid for at each waking.
         helper = helper_signature.open_signed(provision.helper, provision.signer)
     else:
-        from puf.cose import parse1
-
         parsed = parse1(provision.helper, helper_signature.TYP, b"", helper_signature.SIZE_MAX)
         helper = helper_data.from_bytes(parsed.payload)
     seal_key = helper.salt()
@@ -90,8 +95,9 @@ def _root(
         if len(left) < MEMORY_BYTES or not is_equal(left[ROOT_BYTES:MEMORY_BYTES], _check(seal_key, root)):
             raise SourceError("no cells were read, and no key is left in memory; cut the power, start again")
         return root, helper.address
-    begin = helper.address - address
-    if begin < 0 or begin + helper.size > len(readout):
+    # What was enrolled from a recording begins at 0.
+    begin = helper.address - (address if helper.address >= address else 0)
+    if begin + helper.size > len(readout):
         raise ProvisionError(
             f"{helper.size} bytes at 0x{helper.address:x} are not in what was read of this board; it is of "
             "another kind than the one that was enrolled"
@@ -99,7 +105,13 @@ def _root(
     wait_ms = wait_ms_after(attempts.failure_count)
     if wait_ms:
         wait(wait_ms)  # type: ignore[operator]
-    root = attempts.reproduce(readout[begin : begin + helper.size], helper, wait_ms)
+    try:
+        root = attempts.reproduce(readout[begin : begin + helper.size], helper, wait_ms)
+    except ReproductionError:
+        if has_curves:
+            # Raises, with the reason, if that is it.
+            helper_signature.open_signed(provision.helper, provision.signer)
+        raise
     if memory is not None:
         memory(root + _check(seal_key, root))  # type: ignore[operator]
     return root, helper.address
@@ -117,7 +129,9 @@ class Keys:
     that does no curves; `pairing`: the one with the gateway; `doorkeeper`: judges grants, None without a key.
     """
 
-    def __init__(self, root: bytes, region: int, provision: Provision, flash: Flash, random: object) -> None:
+    def __init__(
+        self, root: bytes, region: int, provision: "Provision", flash: Flash, random: object
+    ) -> None:
         self.name = provision.name
         self.me = provision.device
         self.gateway = provision.gateway

@@ -333,6 +333,19 @@ def test_a_device_shows_no_key_and_forgets_no_epoch() -> None:
     assert other_region.grant_epoch == -1
 
 
+def test_what_a_device_keeps_in_flash_shows_no_key_and_is_nothing_to_another_chip() -> None:
+    board = Board()
+    pairing = Pairing(board.keys.gateway, board.keys.me, bytes(range(32)), 7)
+    board.keys.keep(pairing)
+    kept = b"".join(slot for note in board.flash.notes.values() for slot in note.slots)
+    assert kept
+    assert pairing.key not in kept
+    again = Keys(b"r" * 32, 0x50000000, board.provision, board.flash, board.random)  # type: ignore[arg-type]
+    assert again.pairing.encode() == pairing.encode()
+    other = Keys(b"x" * 32, 0x50000000, board.provision, board.flash, board.random)  # type: ignore[arg-type]
+    assert other.pairing.epoch == 0
+
+
 # Advertisements
 
 
