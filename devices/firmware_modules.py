@@ -31,7 +31,7 @@ def files_of(root: Path, mains: list[str]) -> list[str]:
         if not file.is_file():
             raise FirmwareMissing(f"{path} is not there")
         found.add(path)
-        for module in _imports(ast.parse(file.read_text())):
+        for module in imports_of(file.read_text()):
             if module.partition(".")[0] in OURS:
                 due.extend(_paths(root, module, path))
     return sorted(
@@ -54,6 +54,11 @@ def _paths(root: Path, module: str, importer: str) -> list[str]:
         if end == len(parts) and (root / name).is_dir():
             return packages
     raise FirmwareMissing(f"{importer} imports {module}, which is not there")
+
+
+def imports_of(text: str) -> set[str]:
+    """Modules that a file imports under MicroPython, and names in them that may be modules."""
+    return set(_imports(ast.parse(text)))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -10,6 +10,8 @@ readout_error = ""
 """Why there is none."""
 root = ""
 """Folder of the flash, with "/" at its end: "/" on a board."""
+loader = 0
+"""What boot.py and its files can do: slots.LOADER of the slots.py in loader/."""
 slot = ""
 """The slot that runs, "a" or "b"; empty in safe mode."""
 role = ""

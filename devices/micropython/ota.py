@@ -30,7 +30,7 @@ import os
 import sys
 from hashlib import sha256
 
-from devices.micropython import modules, slots
+from devices.micropython import boot_state, modules, slots
 from devices.micropython.errors import FirmwareError, UpdateError
 from devices.micropython.ota_manifest import (
     ANY_BOARD,
@@ -196,7 +196,8 @@ class Receiver:
             return NOT_FOR_ROLE
         if firmware.board not in (self._board, ANY_BOARD):
             return NOT_FOR_BOARD
-        if firmware.loader > LOADER:
+        # What lies in loader/ may be older than the slots.py of this slot.
+        if firmware.loader > (boot_state.loader or LOADER):
             return LOADER_OLD
         if firmware.mpy and firmware.mpy != getattr(sys.implementation, "_mpy", firmware.mpy) & 0xFF:
             return MPY_WRONG

@@ -227,7 +227,7 @@ def check(
     log: Log = []
     first = start(after, is_healthy, log)
     if first is None:
-        raise AssertionError("nothing started {}".format(where))
+        raise AssertionError(f"nothing started {where}")
     # The power fails again while it starts.
     again = bytearray(content)
     for index, change in enumerate(log):

@@ -1,9 +1,6 @@
 """A firmware of a few files, small enough to cut the power at each of its writes."""
 
-import tempfile
-from pathlib import Path
-
-from devices.firmware_build import ROOT, compile_file, flash_files, image
+from devices.firmware_build import ROOT, compile_text, flash_files, image
 from devices.firmware_pack import Update, pack
 from puf.ed25519 import SigningKey
 
@@ -25,11 +22,8 @@ def slot(version: int) -> dict[str, bytes]:
     """The files of a slot: some stay the same, one changes, one comes and one goes."""
     files = {}
     for path in ("devices/micropython/boot_state.py", "devices/micropython/slots.py"):
-        files[path.replace(".py", ".mpy")] = compile_file(ROOT / path, path.rpartition("/")[2])
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "main_lock.py"
-        source.write_text(MAIN.format(version=version))
-        files["devices/micropython/main_lock.mpy"] = compile_file(source, "main_lock.py")
+        files[path.replace(".py", ".mpy")] = compile_text((ROOT / path).read_text(), path.rpartition("/")[2])
+    files["devices/micropython/main_lock.mpy"] = compile_text(MAIN.format(version=version), "main_lock.py")
     files["data/changes.bin"] = bytes([version]) * 1_500
     files[f"data/only_{version}/here.bin"] = b"here" * 25
     files["data/empty.bin"] = b""
