@@ -404,7 +404,9 @@ def test_a_dialect_that_micropython_lacks_is_found(text: str, tmp_path: Path) ->
 @pytest.mark.parametrize("path", tidy_rules.runs_on_both(FILES))
 def test_micropython_imports_every_file_for_both_interpreters(path: str) -> None:
     name = module_name(path)
-    assert micropython.run(f"import {name} as module\nprint(module.__name__)") == f"{name}\n"
+    # As a boot file loads it: else garbage between code leaves no room in one piece.
+    load = f"import gc\ngc.threshold(4096)\nimport {name} as module\nprint(module.__name__)"
+    assert micropython.run(load) == f"{name}\n"
 
 
 def test_the_libraries_that_both_are_said_to_have_are_there() -> None:
