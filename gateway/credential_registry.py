@@ -111,6 +111,12 @@ class CredentialRegistry:
                 (QUESTIONS_MAX,),
             )
 
+    def asked(self, nonce: bytes) -> bytes | None:
+        """The question with this nonce, which stays.  None: there is none."""
+        with database_errors(self._connection):
+            row = self._connection.execute("SELECT data FROM question WHERE nonce = ?", (nonce,)).fetchone()
+        return bytes(row[0]) if row else None
+
     def take(self, nonce: bytes) -> bytes | None:
         """The question with this nonce, once: it is gone then.  None: there is none."""
         with transaction(self._connection) as connection:

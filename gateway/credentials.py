@@ -197,7 +197,7 @@ class Verified:
 async def verify(
     site: Site, presentation: bytes, names: Names, genesis: Genesis, listed: tuple[bytes, bytes] | None = None
 ) -> Verified:
-    """What may be believed of an answer to a question of this site, which is used up, whatever comes of it.
+    """What may be believed of an answer to a question of this site, which is used up by any answer to it.
 
     listed: a status list and the evidence that it is on the chain; None: the one of this site, or the newest
     that was seen.  Raises DecodeError, SignatureError, EvidenceError, CredentialError, whose reason says what
@@ -205,13 +205,16 @@ async def verify(
     """
     registry = CredentialRegistry(site.devices)
     issuer, nonce = sd_cwt.read_presentation(presentation)
-    asked = registry.take(nonce)
-    if asked is None:
-        raise CredentialError("nonce", "nobody was asked with this nonce, or it was answered already")
-    question = credential_exchange.open_question(asked)
-    if issuer not in question.issuers:
-        raise CredentialError("issuer", f"issuer {issuer[:80]!r} is none that is trusted here")
-    keys, height = await assertion_keys(issuer, names)
+    question = _question(registry.asked(nonce))
+    try:
+        if issuer not in question.issuers:
+            raise CredentialError("issuer", f"issuer {issuer[:80]!r} is none that is trusted here")
+        # Before the question is used up: a node that is away must not cost the holder a credential.
+        keys, height = await assertion_keys(issuer, names)
+    except CredentialError:
+        registry.take(nonce)
+        raise
+    _question(registry.take(nonce))
     presented = check(presentation, question, keys, site.now_ms())
     uri = status_list.read_reference(presented.claims[cwt.STATUS])[1]
     found = listed or _known_list(site, registry, uri)
@@ -224,6 +227,13 @@ async def verify(
     newest = await names.newest(signer, stream_of(uri))
     status_list.check_status(presented.claims[cwt.STATUS], anchored.token, site.now_ms())
     return Verified(presented, issuer, height, anchored.version, newest)
+
+
+def _question(asked: bytes | None) -> Question:
+    """The question that was kept.  Raises CredentialError when there is none."""
+    if asked is None:
+        raise CredentialError("nonce", "nobody was asked with this nonce, or it was answered already")
+    return credential_exchange.open_question(asked)
 
 
 async def assertion_keys(issuer: str, names: Names) -> tuple[list[bytes], int]:

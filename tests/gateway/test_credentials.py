@@ -16,7 +16,7 @@ from gateway.credential_registry import KEPT_MS, QUESTIONS_MAX, CredentialRegist
 from gateway.credentials import DAY_MS, CredentialRefused, Verified, check
 from gateway.devices import Devices
 from gateway.enrolment import TTL_MS, Site
-from gateway.errors import EvidenceError
+from gateway.errors import AnchorError, EvidenceError
 from puf import cwt, sd_cwt, status_list
 from puf.did import did_cpc
 from puf.did_pairwise import pairwise_key
@@ -302,6 +302,32 @@ def test_a_request_is_answered_for_its_issuer_and_never_in_part(
     request = replace(request_for(site), issuer=did_cpc(b"x" * 32))
     with pytest.raises(CredentialRefused, match="this request is for"):
         asyncio.run(credentials.issue(site, request, "car7", "vehicle/1", CLAIMS, 7, registrar))
+
+
+def test_a_node_that_is_away_costs_no_credential_and_two_answers_at_once_are_one(
+    site: Site, registrar: LedgerRegistrar
+) -> None:
+    first, *_ = issued(site, registrar)
+    data = present(first, ask(site))
+
+    def away(what: str) -> None:
+        raise AnchorError("the node is away")
+
+    registrar.before = away
+    with pytest.raises(AnchorError):
+        verify(site, data, registrar)
+    registrar.before = lambda what: None
+    assert verify(site, data, registrar).version == 1
+
+    # While one looks the issuer up, the same answer has come a second time, and was taken.
+    again = present(first, ask(site))
+
+    def taken(what: str) -> None:
+        CredentialRegistry(site.devices).take(sd_cwt.read_presentation(again)[1])
+
+    registrar.before = taken
+    with pytest.raises(CredentialError, match="nobody was asked"):
+        verify(site, again, registrar)
 
 
 def test_every_bit_of_a_presentation_counts(site: Site, registrar: LedgerRegistrar) -> None:
