@@ -33,11 +33,12 @@ Event = Callable[..., None]
 Start = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[None]"]
 """Does something that takes time."""
 
+_READABLE, _WRITABLE = 0x0002, 0x000C
 _ENCRYPTED, _AUTHENTICATED, _AUTHORIZED = 0x200, 0x400, 0x800
 _WRITE_ENCRYPTED, _WRITE_AUTHENTICATED, _WRITE_AUTHORIZED = 0x1000, 0x2000, 0x4000
 _PERMISSIONS = (
-    (0x0002, att.Attribute.READABLE),
-    (0x000C, att.Attribute.WRITEABLE),
+    (_READABLE, att.Attribute.READABLE),
+    (_WRITABLE, att.Attribute.WRITEABLE),
     (_ENCRYPTED, att.Attribute.READ_REQUIRES_ENCRYPTION),
     (_AUTHENTICATED, att.Attribute.READ_REQUIRES_AUTHENTICATION),
     (_AUTHORIZED, att.Attribute.READ_REQUIRES_AUTHORIZATION),
@@ -150,14 +151,14 @@ class Gatt:
             made: list[gatt.Characteristic[bytes]] = []
             for characteristic_uuid, flags, descriptors in characteristics:
                 made_descriptors = [
-                    gatt.Descriptor(core.UUID.from_bytes(one), _permissions(bits), self._attribute())
+                    gatt.Descriptor(core.UUID.from_bytes(one), _permissions(bits), self._attribute(bits))
                     for one, bits in descriptors
                 ]
                 characteristic = gatt.Characteristic(
                     core.UUID.from_bytes(characteristic_uuid),
                     gatt.Characteristic.Properties(flags & 0xFF),
                     _permissions(flags),
-                    self._attribute(),
+                    self._attribute(flags),
                     made_descriptors,
                 )
                 made.append(characteristic)
@@ -170,8 +171,8 @@ class Gatt:
             one.value.handle = handle
         return [[value.handle for value in mine] for mine in values]
 
-    def _attribute(self) -> Any:
-        return _BoardValue(self._read_request, self._written)
+    def _attribute(self, flags: int) -> Any:
+        return _BoardValue(flags, self._read_request, self._written)
 
     def _written(self, connection: Connection, handle: int, data: bytes) -> None:
         self._event(GATTS_WRITE, connection.handle, handle, data)
@@ -358,13 +359,25 @@ class _BoardValue(att.AttributeValue[bytes]):
 
     def __init__(
         self,
+        flags: int,
         read: Callable[[Connection, int], Awaitable[bytes]],
         written: Callable[[Connection, int, bytes], None],
     ) -> None:
-        super().__init__(
-            read=lambda connection: read(connection, self.handle),
-            write=lambda connection, data: written(connection, self.handle, data),
-        )
+        super().__init__(self._read_it, self._write_it)
+        self._flags = flags
+        self._of_board = read
+        self._to_board = written
+
+    async def _read_it(self, connection: Connection) -> bytes:
+        # bumble looks after encryption, but lets everybody read and write.
+        if not self._flags & _READABLE:
+            raise att.ATT_Error(att.ATT_READ_NOT_PERMITTED_ERROR)
+        return await self._of_board(connection, self.handle)
+
+    def _write_it(self, connection: Connection, data: bytes) -> None:
+        if not self._flags & _WRITABLE:
+            raise att.ATT_Error(att.ATT_WRITE_NOT_PERMITTED_ERROR)
+        self._to_board(connection, self.handle, data)
 
 
 def _permissions(flags: int) -> att.Attribute.Permissions:

@@ -66,7 +66,7 @@ class UUID(bytes):
         return self._key() < other._key()
 
     def _key(self):
-        return len(self), bytes(self)
+        return len(bytes(self)), bytes(self)
 
 
 def _uuid_of_text(text):

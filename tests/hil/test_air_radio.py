@@ -37,9 +37,9 @@ class World:
 
         def connected(connection: Connection) -> None:
             self.connections[address] = connection
-            parameters = connection.parameters
+            agreed = connection.parameters
             self.log.append(
-                f"{address[-2:]} connected {parameters.connection_interval:g} {parameters.supervision_timeout:g}"
+                f"{address[-2:]} connected {agreed.connection_interval:g} {agreed.supervision_timeout:g}"
             )
             connection.on("disconnection", lambda reason: self.log.append(f"{address[-2:]} lost {reason:#x}"))
 
@@ -170,11 +170,16 @@ def test_what_was_said_before_goodbye_arrives_before_it() -> None:
         world = World(Conditions(latency_ms=20.0))
         _, peripheral = await connected(world)
         written: list[bytes] = []
-        value = att.AttributeValue[bytes](
-            write=lambda _, data: (written.append(data), world.log.append("02 written"))[0]
-        )
-        characteristic = gatt.Characteristic(
-            "F000", gatt.Characteristic.Properties.WRITE, att.Attribute.WRITEABLE, value
+
+        def write(_connection: Connection, data: bytes) -> None:
+            written.append(data)
+            world.log.append("02 written")
+
+        characteristic: gatt.Characteristic[bytes] = gatt.Characteristic(
+            "F000",
+            gatt.Characteristic.Properties.WRITE,
+            att.Attribute.WRITEABLE,
+            att.AttributeValue(write=write),
         )
         peripheral.gatt_server.add_service(gatt.Service("F001", [characteristic]))
         connection = world.connections[CENTRAL]
