@@ -75,7 +75,7 @@ def pack(
     listed = make_list(files)
     content = b"".join(content for _, content in sorted(files.items()))
     # The second byte of a .mpy file is the version of its bytecode.
-    versions = {content[1] for path, content in files.items() if path.endswith(".mpy")}
+    versions = {content[1] for path, content in files.items() if path.endswith(".mpy") and len(content) > 1}
     if len(versions) > 1:
         raise FirmwareError(f"these files are compiled for several versions of bytecode: {sorted(versions)}")
     firmware = Firmware(

@@ -1,11 +1,11 @@
-"""Brings an update to a board, whatever carries the messages (devices/micropython/ota.py).
+"""Brings an update to a board, whatever carries the messages (devices/micropython/ota_receiver.py).
 
 Runs on CPython.  Sans-IO: `next` takes the board's last answer and gives the next message.  After a lost
 link, begin with `next(None)` again: the board goes on where it was.
 """
 
 from devices.firmware_pack import Update
-from devices.micropython import ota
+from devices.micropython import ota_receiver as ota
 from devices.micropython.errors import UpdateError
 from puf import cbor
 from puf.errors import DecodeError

@@ -1,4 +1,4 @@
-"""Leaves out of a role's files what the role never calls, and shortens its errors, so that it fits on a board.
+"""Leaves out of a role's files what the role never calls, so that it fits on a board.
 
 Runs on CPython.  The files of `puf/` serve both ends of each protocol, and a board is one of them.
 
@@ -166,7 +166,9 @@ def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
 class _Slimmer(ast.NodeTransformer):
     """Rewrites one file."""
 
-    def __init__(self, module: _Module, used: set[Name], numbers: dict[Name, int], short: dict[str, str]) -> None:
+    def __init__(
+        self, module: _Module, used: set[Name], numbers: dict[Name, int], short: dict[str, str]
+    ) -> None:
         self._module = module
         self._used = used
         self._numbers = numbers
@@ -185,11 +187,9 @@ class _Slimmer(ast.NodeTransformer):
         for node in body:
             if isinstance(node, ast.ImportFrom):
                 node.names = [name for name in node.names if self._is_needed(name)]
-                if not node.names:
-                    continue
-            elif _is_unit(node) and (node not in self._module.kept or self._is_inlined(node)):
-                continue
-            elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            is_out = isinstance(node, ast.ImportFrom) and not node.names
+            is_out = is_out or (_is_unit(node) and (node not in self._module.kept or self._is_inlined(node)))
+            if is_out or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                 continue
             left.append(node)
             for block in [node.body] if isinstance(node, ast.ClassDef) else _blocks(node):
@@ -226,7 +226,11 @@ class _Slimmer(ast.NodeTransformer):
         if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
             node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
         self._bound.append(
-            {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+            {
+                inner.id
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+            }
             | {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
         )
         self.generic_visit(node)
@@ -253,7 +257,10 @@ class _Slimmer(ast.NodeTransformer):
         return ast.Name(self._short.get(node.id, node.id), node.ctx)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and (number := self._number(node.value.id, node.attr)) is not None:
+        if (
+            isinstance(node.value, ast.Name)
+            and (number := self._number(node.value.id, node.attr)) is not None
+        ):
             return ast.Constant(number)
         self.generic_visit(node)
         node.attr = self._short.get(node.attr, node.attr)
@@ -335,9 +342,13 @@ def _short_names(modules: dict[str, _Module]) -> dict[str, str]:
     for module in modules.values():
         for node in ast.walk(module.tree):
             match node:
-                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                    pass
-                case ast.Attribute(attr=name, ctx=ast.Store()) | ast.Name(id=name, ctx=ast.Store()):
+                case (
+                    ast.FunctionDef(name=name)
+                    | ast.AsyncFunctionDef(name=name)
+                    | ast.ClassDef(name=name)
+                    | ast.Attribute(attr=name, ctx=ast.Store())
+                    | ast.Name(id=name, ctx=ast.Store())
+                ):
                     pass
                 case _:
                     continue

@@ -49,7 +49,7 @@ class FirmwareError(DeviceError):
 
 
 class UpdateError(DeviceError):
-    """An update is refused, or has failed; what runs, runs on.  `code`: int, see devices/micropython/ota.py."""
+    """An update is refused, or has failed; what runs, runs on.  `code`: int, of ota_receiver.py."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

@@ -1,7 +1,7 @@
 """Gets an update by HTTP: the same update, into the same receiver, for boards with WiFi.
 
-Runs on CPython and MicroPython.  The gateway says where it lies (FETCH of devices/micropython/ota.py) and
-how to join the network, over its sealed link; neither is kept.  Requests name the byte that the receiver
+Runs on CPython and MicroPython.  The gateway says where it lies (FETCH of ota_receiver.py) and how to join
+the network, over its sealed link; neither is kept.  Requests name the byte that the receiver
 wants (RFC 9110, section 14.2), so what the board has already is not fetched, and after a lost connection it
 goes on.  Who serves the file need not be trusted: statement and files are checked against the publisher's
 key.  So with https a certificate adds privacy only; MicroPython looks at none.
@@ -10,7 +10,7 @@ key.  So with https a certificate adds privacy only; MicroPython looks at none.
 import asyncio
 import sys
 
-from devices.micropython import ota
+from devices.micropython import ota_receiver as ota
 from devices.micropython.ota_manifest import STATEMENT_BYTES_MAX, unwrap
 from puf import cbor
 from puf.errors import DecodeError

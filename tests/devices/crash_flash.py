@@ -15,7 +15,7 @@ import sys
 
 import vfs
 
-from devices.micropython.ota import BEGIN, DATA, GO, STAGED, WANT, WORKING, Receiver
+from devices.micropython.ota_receiver import BEGIN, DATA, GO, STAGED, WANT, WORKING, Receiver
 from puf import cbor
 
 if sys.implementation.name != "micropython":

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from devices.firmware_build import write_tree
 from devices.firmware_pack import Update, marker, pack, read_files
 from devices.firmware_sender import BUSY_WAIT_MS, IDLE_ROUNDS_MAX, Sender
-from devices.micropython import ota, slots
+from devices.micropython import ota as outer
+from devices.micropython import ota_receiver as ota
+from devices.micropython import slots
 from devices.micropython.errors import UpdateError
-from devices.micropython.ota import Receiver
+from devices.micropython.ota_receiver import Receiver
 from devices.micropython.slots import ATTEMPTS, NONE, Slots, State
 from puf import cbor
 from puf.ed25519 import SigningKey
@@ -164,6 +166,22 @@ def test_each_file_is_written_once(flash: Path, monkeypatch: pytest.MonkeyPatch)
         *("b/manifest", "b/come/here.json", "b/e.bin", "b/main.mpy", "b/puf/same.mpy"),
         *("b/slot", "notes/slots.0"),
     ]
+
+
+def test_a_device_that_holds_the_receiver_only_while_it_works_does_the_same(flash: Path) -> None:
+    assert outer.NOT_BEGUN == ota.NOT_BEGUN
+    made: Any = outer.Receiver(f"{flash}/", KEY.public, "lock", "esp32")
+    assert say(made, ota.GO)[0] == ota.NOT_BEGUN
+    bad = Update(UPDATE.statement, UPDATE.firmware, UPDATE.entries, bytes(len(UPDATE.stream)))
+    with pytest.raises(UpdateError):
+        bring(made, bad)
+    # The code of what failed is known to the next that is loaded.
+    assert (say(made, ota.GO)[0], made._inner) == (ota.LIST_WRONG, None)
+    assert say(made, ota.BEGIN, UPDATE.statement)[0] == ota.WANT
+    assert made._inner is not None
+    bring(made)
+    assert (ask(made)["staged"], ask(made)["code"], made._inner) == (2, ota.STAGED, None)
+    assert_staged(flash)
 
 
 # It is disturbed
