@@ -95,11 +95,9 @@ def issue(
     unprotected: dict[int, object] = {SD_CLAIMS: disclosures} if disclosures else {}
     data = cbor.encode(cbor.Tag(COSE_SIGN1, [protected, unprotected, payload, signature]))
     try:
-        made = open_credential(data)
+        open_credential(data)
     except DecodeError as error:
         raise ValueError(str(error)) from None
-    if len(made.disclosures) != len(redacted):
-        raise ValueError("a claim is redacted twice")
     return data
 
 

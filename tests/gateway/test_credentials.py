@@ -299,6 +299,9 @@ def test_a_request_is_answered_for_its_issuer_and_never_in_part(
     issued(site, registrar, 2)
     with pytest.raises(CredentialRefused, match="has a credential already"):
         issued(site, registrar, 3)
+    for about, schema in (("car8", "vehicle/1"), ("car7", "driver/1")):
+        with pytest.raises(CredentialRefused, match="was answered before, for another holder or kind"):
+            asyncio.run(credentials.issue(site, request_for(site, 2), about, schema, CLAIMS, 7, registrar))
     request = replace(request_for(site), issuer=did_cpc(b"x" * 32))
     with pytest.raises(CredentialRefused, match="this request is for"):
         asyncio.run(credentials.issue(site, request, "car7", "vehicle/1", CLAIMS, 7, registrar))

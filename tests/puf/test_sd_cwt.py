@@ -59,6 +59,14 @@ def refused(data: bytes, **other: Any) -> str:
     return caught.value.reason
 
 
+def parts_of(data: bytes) -> list[Any]:
+    """The four parts of a COSE_Sign1."""
+    statement = cbor.decode(data)
+    assert isinstance(statement, Tag)
+    assert isinstance(statement.value, list)
+    return statement.value
+
+
 def with_parts(key: SigningKey, protected: object, unprotected: object, payload: bytes) -> Tag:
     header = protected if isinstance(protected, bytes) else cbor.encode(protected)
     signature = key.sign(cbor.encode(["Signature1", header, b"", payload]))
@@ -101,6 +109,44 @@ def test_what_is_shown_is_believed_and_nothing_else_is_there() -> None:
     assert b"contract" not in data
     assert (presented.issuer, presented.holder) == (ISSUER.public, HOLDER.public)
     assert set(verified(shown()).claims) == {1, 4, 6, 8, "schema"}
+
+
+def test_issuer_and_nonce_are_read_before_anything_is_checked() -> None:
+    data = shown("plug")
+    assert sd_cwt.read_presentation(data) == ("did:cpc:zIssuer", NONCE)
+    # A signature that does not hold is for later; what has neither name nor nonce is no presentation.
+    assert sd_cwt.read_presentation(data[:-1] + b"\0") == ("did:cpc:zIssuer", NONCE)
+    credential = cbor.decode(issued())
+    nameless = with_parts(
+        ISSUER, parts_of(issued())[0], {}, cbor.encode({8: {1: {1: 1, -1: 6, -2: HOLDER.public}}})
+    )
+    unasked = cbor.encode(
+        with_parts(HOLDER, {1: -19, 13: credential, 16: 294}, {}, cbor.encode({3: SITE, 6: NOW_MS // 1000}))
+    )
+    for wrong in (bound(nameless), unasked, issued(), b"", data[:-1]):
+        with pytest.raises(DecodeError):
+            sd_cwt.read_presentation(wrong)
+
+
+def test_a_holder_cannot_make_itself_a_credential_in_its_issuers_name() -> None:
+    """All is right but the one signature that the issuer did not give: claims, key, binding."""
+    protected, _, payload, _ = parts_of(issued())
+    forged = with_parts(HOLDER, protected, {}, payload)
+    with pytest.raises(SignatureError, match="is not that of issuer"):
+        verified(bound(forged))
+    with pytest.raises(SignatureError, match="is not that of issuer"):
+        sd_cwt.open_credential(cbor.encode(forged))
+    # And with the issuer's, of another credential.
+    other = parts_of(sd_cwt.issue(CLAIMS | {"schema": "driver"}, {}, HOLDER.public, ISSUER, []))
+    with pytest.raises(SignatureError):
+        verified(bound(Tag(18, [protected, {}, payload, other[3]])))
+
+
+@pytest.mark.parametrize("kid", [b"short", bytes(33), "text", 7, None])
+def test_an_issuers_key_is_32_bytes(kid: object) -> None:
+    payload = parts_of(issued())[2]
+    with pytest.raises(DecodeError, match="32-byte key"):
+        verified(bound(with_parts(ISSUER, {1: -19, 4: kid, 16: 293}, {}, payload)))
 
 
 def test_a_foreign_library_reads_and_verifies_both_signatures() -> None:
