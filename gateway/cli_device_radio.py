@@ -118,6 +118,7 @@ async def open_any(
     label: str,
     *,
     is_first: bool = False,
+    is_visitor: bool = False,
 ) -> AsyncIterator[DeviceClient]:
     """A client for a device, whoever calls."""
     async with open_radio(args) as radio:
@@ -128,6 +129,7 @@ async def open_any(
             label=label,
             address=args.address,
             is_first=is_first,
+            is_visitor=is_visitor,
             note=output.note,
         ) as client:
             yield client

@@ -222,7 +222,7 @@ async def run_visit(args: Namespace) -> int:
     caller = Caller(key.public, Identity(credential, key.seed, by_value=True))
     callee = Callee(passport.device, passport.credential)
     store = _store(args.key, key, passport)
-    async with open_any(args, output, caller, callee, store, passport.name) as client:
+    async with open_any(args, output, caller, callee, store, passport.name, is_visitor=True) as client:
         try:
             await _show_grant(client, args, passport)
         except DeviceRefused as error:

@@ -38,6 +38,8 @@ FIND_MS = 15_000
 """How long a device is looked for."""
 HINT_MS = 4_000
 """How long a known hint is waited for, before a device with an unknown one is tried."""
+NEAREST_MS = 1_000
+"""How long a visitor, to whom no hint says anything, listens before it tries the nearest."""
 ATTEMPTS = 5
 """Connections that are made for one request."""
 BACK_OFF_MS = (200, 1_000, 3_000, 6_000)
@@ -133,10 +135,13 @@ class DeviceClient:
         label: str = "the device",
         address: str = "",
         is_first: bool = False,
+        is_visitor: bool = False,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """label: what messages call the device.  address: where it is, when that is known.  is_first: meet in
-        full at the first connection.  note: told of each link that is lost and made anew.
+        """label: what messages call the device.  address: where it is, when that is known.
+
+        is_first: meet in full at the first connection.  is_visitor: hints of devices are not for the caller.
+        note: told of each link that is lost and made anew.
         """
         self.link: DeviceLink | None = None
         self.connect_count = 0
@@ -150,6 +155,7 @@ class DeviceClient:
         self._label = label
         self._address = address
         self._is_first = is_first
+        self._is_visitor = is_visitor
         self._note = note
         self._connection: _Connection | None = None
         self._strangers: set[str] = set()
@@ -261,7 +267,7 @@ class DeviceClient:
 
     async def _find(self) -> BLEDevice:
         """The device to try next.  Raises DeviceNotFound."""
-        pairing = self._store.load()
+        pairing = None if self._is_visitor else self._store.load()
         known: asyncio.Future[BLEDevice] = asyncio.get_running_loop().create_future()
         others: dict[str, tuple[bool, int, BLEDevice]] = {}
 
@@ -285,7 +291,8 @@ class DeviceClient:
             backend=self._radio.scanner_backend,
         )
         async with scanner:
-            for wait_ms in (HINT_MS, FIND_MS - HINT_MS):
+            first_ms = NEAREST_MS if self._is_visitor else HINT_MS
+            for wait_ms in (first_ms, FIND_MS - first_ms):
                 done, _ = await asyncio.wait((known,), timeout=wait_ms / 1_000)
                 if done:
                     return known.result()
