@@ -200,6 +200,13 @@ def test_it_is_remembered_for_a_while_and_then_forgotten(tmp_path: Path) -> None
         assert [entry.state for entry in wallet.entries] == [ASKED, ASKED, ASKED]
 
 
+def reversions(whole: bytes) -> list[bytes]:
+    """The same content under other versions, one of which equals ours."""
+    parts = cbor.decode(whole)
+    assert isinstance(parts, list)
+    return [cbor.encode([version, *parts[1:]]) for version in (0, 2, True)]
+
+
 def test_only_its_own_wallet_opens_it_and_only_one_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "w"
     with opened(path, KEY) as wallet:
@@ -216,6 +223,8 @@ def test_only_its_own_wallet_opens_it_and_only_one_at_a_time(tmp_path: Path) -> 
         whole[:-1],
         whole[:40] + bytes([whole[40] ^ 1]) + whole[41:],
         cbor.encode([1, 2, 3]),
+        b"\x01",
+        *reversions(whole),
     ):
         file.write_bytes(damaged)
         with pytest.raises(CredentialWalletDamaged, match="move it away"), opened(path, KEY):
