@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.credential_exchange import Question
 from gateway.credential_wallet import (
+    AAD,
     ANY,
     ASKED,
     KEPT_MS,
@@ -28,6 +30,7 @@ from puf import cbor, sd_cwt
 from puf.did import did_cpc, did_key
 from puf.ed25519 import SigningKey
 from puf.errors import SignatureError
+from puf.hkdf import hkdf
 
 KEY, ISSUER = SigningKey(b"w" * 32), SigningKey(b"i" * 32)
 NAME, SITE, OTHER = did_cpc(b"i" * 32), did_cpc(b"a" * 32), did_cpc(b"b" * 32)
@@ -204,7 +207,9 @@ def reversions(whole: bytes) -> list[bytes]:
     """The same content under other versions, one of which equals ours."""
     parts = cbor.decode(whole)
     assert isinstance(parts, list)
-    return [cbor.encode([version, *parts[1:]]) for version in (0, 2, True)]
+    aead, nonce = ChaCha20Poly1305(hkdf(KEY.seed, b"", AAD, 32)), bytes(12)
+    later = cbor.encode([1, nonce, aead.encrypt(nonce, cbor.encode([2, []]), AAD)])
+    return [later, *(cbor.encode([version, *parts[1:]]) for version in (0, 2, True))]
 
 
 def test_only_its_own_wallet_opens_it_and_only_one_at_a_time(tmp_path: Path) -> None:

@@ -165,3 +165,9 @@ def test_a_region_is_enrolled_once(address: int, size: int, is_free: bool) -> No
     else:
         with pytest.raises(RegionTaken, match=f"bytes 0x{address:x} to .* overlap an enrolment of 0x"):
             check_region_is_free(address, size, taken)
+
+
+@pytest.mark.parametrize("strength_bits", [0, 127, 192, 512])
+def test_there_are_two_strengths(strength_bits: int) -> None:
+    with pytest.raises(ValueError, match=r"128|256"):
+        helper_data.response_bits(strength_bits)
