@@ -18,7 +18,8 @@ motor does until the next tick: LIFT, STILL or SINK.  Tick at least every TICK_M
 The interlock, in the device and nowhere else, for the whole of the way up (`missing` says what it lacks):
 
     RELEASE   the session is settled or has expired: `release` was called, and no `open` since
-    FREE      both sensors say FREE, and have for 5 s; UNKNOWN is not FREE, nor is a gap in time
+    FREE      both sensors say FREE, and have for 5 s since the release, from when on they are asked often;
+              UNKNOWN is not FREE, nor is a gap in time
     VEHICLE   no paired vehicle is near
     BATTERY   it has what a way up and down takes
     TRIES     fewer than three tries have stalled since the release
@@ -174,6 +175,8 @@ class Barrier:
         """The session is settled or has expired: up, once the interlock lets it."""
         self._is_released = True
         self._is_called = False
+        # What a sensor that was asked seldom has said so far may be of before a car came.
+        self._free_ms = None
         self._renew()
 
     def _renew(self) -> None:

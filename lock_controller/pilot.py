@@ -269,12 +269,8 @@ class Pilot:
             return self._is_allowed and bool(levels.is_meter_fine)
         if event == DRAWS:
             # The diode has been looked at for a while before anything is switched on.
-            return (
-                self.letter in (C, D)
-                and not self._odd_count
-                and self._diode_ms is None
-                and since_ms >= DIODE_MS
-            )
+            is_sure = self.letter in (C, D) and not self._odd_count and not is_late
+            return is_sure and self._diode_ms is None and since_ms >= DIODE_MS
         if event == TIRED:
             return since_ms >= LET_GO_MS
         return self._is_cured(levels, now_ms)

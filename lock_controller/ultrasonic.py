@@ -1,7 +1,8 @@
 """A bay as an ultrasonic sensor sees it: free, taken, or not known.
 
 Runs on CPython and MicroPython.  The sensor looks at something that is always there, the ground or a wall, at
-`empty_mm`.  Each ping gives the time of its echo, or none; the median of the last five is judged:
+`empty_mm`.  Each ping gives the time of its echo, or none; the median of the last five is judged, and two in
+a row that are nearer are TAKEN at once:
 
       0 ...... dead zone ......... nearer than empty ......... empty_mm ......... farther
                UNKNOWN             TAKEN                  +-margin: FREE          UNKNOWN
@@ -83,6 +84,7 @@ class Ranger:
         self._echoes: list[int] = []
         self._last_us = 0
         self._same_count = 0
+        self._near_count = 0
         self._fed_ms: int | None = None
         self.distance_mm = -1
         self.trouble = SILENT
@@ -97,6 +99,9 @@ class Ranger:
         elif echo_us >= 0:
             self._last_us = echo_us
             self._same_count = 1
+        if echo_us >= 0:
+            is_near = distance_mm(echo_us, temperature_mdegc) < self._span.empty_mm - self._span.margin_mm
+            self._near_count = self._near_count + 1 if is_near else 0
         self._echoes.append(echo_us)
         if len(self._echoes) > PINGS:
             self._echoes.pop(0)
@@ -120,4 +125,5 @@ class Ranger:
         """FREE, TAKEN or UNKNOWN, now."""
         if self._fed_ms is None or not 0 <= now_ms - self._fed_ms <= AGE_MS_MAX or self.trouble != FINE:
             return UNKNOWN
-        return TAKEN if self.distance_mm < self._span.empty_mm - self._span.margin_mm else FREE
+        is_near = self.distance_mm < self._span.empty_mm - self._span.margin_mm
+        return TAKEN if is_near or self._near_count >= 2 else FREE

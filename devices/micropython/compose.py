@@ -39,11 +39,11 @@ class Memory:
         """All of it, or replaces the keys' part."""
         if data is not None:
             self._rtc.memory(data + self._rtc.memory()[MEMORY_BYTES:])
-        return self._rtc.memory()  # type: ignore[no-any-return]
+        return self._rtc.memory()
 
     def rest(self) -> bytes:
         """The role's part."""
-        return self._rtc.memory()[MEMORY_BYTES:]  # type: ignore[no-any-return]
+        return self._rtc.memory()[MEMORY_BYTES:]
 
     def keep(self, data: bytes) -> None:
         """Replaces the role's part."""
@@ -78,19 +78,19 @@ class Kit:
         self.log.write(
             log_ring.INFO,
             f"{role} {self.keys.name} firmware {boot_state.version} slot {boot_state.slot or 'none'} "
-            f"start {machine.reset_cause()} heap {gc.mem_alloc()}",  # type: ignore[attr-defined]
+            f"start {machine.reset_cause()} heap {gc.mem_alloc()}",
         )
 
     def feed(self) -> None:
         """Tells the watchdog that all is well."""
         if boot_state.watchdog is not None:
-            boot_state.watchdog.feed()  # type: ignore[attr-defined]
+            boot_state.watchdog.feed()
 
     def wait(self, wait_ms: int) -> None:
         """Waits, and feeds the watchdog meanwhile."""
         while wait_ms > 0:
             self.feed()
-            time.sleep_ms(min(wait_ms, FEED_MS))  # type: ignore[attr-defined]
+            time.sleep_ms(min(wait_ms, FEED_MS))
             wait_ms -= FEED_MS
 
     def is_near(self) -> bool:
@@ -110,7 +110,7 @@ class Kit:
             receiver = Receiver(
                 boot_state.root,
                 self.provision.publisher,
-                role.KIND,  # type: ignore[attr-defined]
+                role.KIND,
                 self.board,
                 (lambda: not is_free(self.clock())) if is_free else None,
             )
@@ -122,7 +122,7 @@ class Kit:
 
     async def confirm(self) -> None:
         """A trial of this firmware has gone well so far."""
-        await asyncio.sleep_ms(SELF_TEST_MS)  # type: ignore[attr-defined]
+        await asyncio.sleep_ms(SELF_TEST_MS)
         if slots.confirm():
             self.log.write(log_ring.INFO, f"firmware {boot_state.version} confirmed")
 
@@ -131,15 +131,15 @@ async def _work(kit: Kit, role: object) -> None:
     """The role's own work, and the watchdog's food: who hangs here is not fed."""
     while True:
         kit.feed()
-        wait_ms = role.tick(kit.clock())  # type: ignore[attr-defined]
-        await asyncio.sleep_ms(min(max(wait_ms, 1), FEED_MS))  # type: ignore[attr-defined]
+        wait_ms = role.tick(kit.clock())
+        await asyncio.sleep_ms(min(max(wait_ms, 1), FEED_MS))
 
 
 async def serve(kit: Kit, role: object) -> None:
     """Everything that runs beside each other, until one of them ends, which is when the device restarts."""
     from devices.micropython.gatt import Server
 
-    server = Server(kit.ble, kit.make_device(role))
+    server = Server(kit.ble, kit.make_device(role), kit.clock)
     working = asyncio.create_task(_work(kit, role))
     confirming = asyncio.create_task(kit.confirm())
     try:
@@ -156,5 +156,5 @@ def run(kit: Kit, role: object) -> None:
     except Exception as error:
         # It shows on the console; the watchdog, which nobody feeds now, starts the board anew.
         kit.log.write(log_ring.ERROR, repr(error))
-        sys.print_exception(error)  # type: ignore[attr-defined]
+        sys.print_exception(error)
         raise

@@ -57,14 +57,14 @@ class Sensor:
         # A number is used once: it is gone before the first byte is on the air.
         self._keep()
         kit.ble.gap_advertise(100_000, data, connectable=False)
-        await asyncio.sleep_ms(kit.settings.get("advert_ms"))  # type: ignore[attr-defined]
+        await asyncio.sleep_ms(kit.settings.get("advert_ms"))
         kit.ble.gap_advertise(None)
 
     async def window(self) -> None:
         """Can be connected to for a while, and as long as somebody is at work."""
         kit = self.kit
         device = kit.make_device(self.role)
-        serving = asyncio.create_task(Server(kit.ble, device).run())
+        serving = asyncio.create_task(Server(kit.ble, device, kit.clock).run())
         end_ms = kit.clock() + kit.settings.get("window_ms")
         while not serving.done():
             kit.feed()
@@ -72,7 +72,7 @@ class Sensor:
             if kit.clock() >= end_ms and not is_visited:
                 serving.cancel()
                 break
-            await asyncio.sleep_ms(100)  # type: ignore[attr-defined]
+            await asyncio.sleep_ms(100)
         try:
             await serving
         except asyncio.CancelledError:
@@ -101,7 +101,7 @@ class Sensor:
                 machine.deepsleep(left_ms)
             while left_ms > 0:
                 kit.feed()
-                await asyncio.sleep_ms(min(left_ms, compose.FEED_MS))  # type: ignore[attr-defined]
+                await asyncio.sleep_ms(min(left_ms, compose.FEED_MS))
                 left_ms -= compose.FEED_MS
 
 

@@ -8,7 +8,7 @@ driver's gain, where the meter only pulses.
 Reasons of `act`: 64 the station has a fault, 65 somebody else charges, 66 not yours to stop.
 """
 
-from devices.micropython import hal, log_ring
+from devices.micropython import hal, hal_charger, log_ring
 from lock_controller import meter, pilot
 from lock_controller.meter import PulseMeter, RegisterMeter
 from lock_controller.pilot import Levels, Pilot
@@ -39,20 +39,20 @@ class Role:
     ) -> None:  # fmt: skip
         self._settings, self._log, self._gateway = settings, log, gateway
         self._notes, self._clock = notes, clock
-        self._port = hal.PilotPort(data["pilot"])  # type: ignore[arg-type]
-        self._contactor = hal.Contactor(data["contactor"])  # type: ignore[arg-type]
-        self._pilot = Pilot(data["current_ma_max"], bool(data.get("has_air")))  # type: ignore[arg-type]
-        self._current_ma_max: int = data["current_ma_max"]  # type: ignore[assignment]
+        self._port = hal_charger.PilotPort(data["pilot"])
+        self._contactor = hal_charger.Contactor(data["contactor"])
+        self._pilot = Pilot(data["current_ma_max"], bool(data.get("has_air")))
+        self._current_ma_max: int = data["current_ma_max"]
         energy_wh = self._kept_wh = self._read()
-        wires: dict[str, int] = data["meter"]  # type: ignore[assignment]
-        power_w: int = data["power_w_max"]  # type: ignore[assignment]
+        wires: dict[str, int] = data["meter"]
+        power_w: int = data["power_w_max"]
         self._pulses = self._modbus = None
-        if wires["kind"] == "modbus":  # type: ignore[comparison-overlap]
-            self._modbus = hal.Modbus(wires)
+        if wires["kind"] == "modbus":
+            self._modbus = hal_charger.Modbus(wires)
             self._meter = RegisterMeter(power_w, 10, energy_wh)
         else:
-            self._pulses = hal.Pulses(wires)
-            self._meter = PulseMeter(power_w, wires["per_kwh"], energy_wh)  # type: ignore[assignment]
+            self._pulses = hal_charger.Pulses(wires)
+            self._meter = PulseMeter(power_w, wires["per_kwh"], energy_wh)
         self._holder = b""
         self._allowed_ms = 0
         self._began_wh = 0
@@ -62,7 +62,7 @@ class Role:
 
     def _read(self) -> int:
         try:
-            kept = cbor.decode(self._notes.value or b"", 16, 0)  # type: ignore[attr-defined]
+            kept = cbor.decode(self._notes.value or b"", 16, 0)
         except DecodeError:
             return 0
         return kept if isinstance(kept, int) and kept >= 0 else 0
@@ -74,7 +74,7 @@ class Role:
                 return FAULTED
             if self._holder and holder != self._holder:
                 return TAKEN
-            wanted = self._settings.get("current_ma")  # type: ignore[attr-defined]
+            wanted = self._settings.get("current_ma")
             self._pilot.allow(max(wanted or self._current_ma_max, pilot.CURRENT_MA_MIN))
             if not self._holder:
                 self._began_wh = self._meter.energy_wh
@@ -106,7 +106,7 @@ class Role:
         self._step(now_ms)
         if self._holder and not self._pilot.is_closed:
             is_unplugged = self._pilot.state == pilot.IDLE
-            is_late = now_ms - self._allowed_ms >= self._settings.get("plug_ms")  # type: ignore[attr-defined]
+            is_late = now_ms - self._allowed_ms >= self._settings.get("plug_ms")
             # Unplugging and faults end what was allowed.
             if not self._pilot.is_allowed or (is_unplugged and is_late):
                 self._end()
@@ -120,13 +120,13 @@ class Role:
         """Nobody holds the socket any more."""
         self._pilot.deny()
         used_wh = self._meter.energy_wh - self._began_wh
-        self._log.write(log_ring.INFO, f"session over: {used_wh} Wh")  # type: ignore[attr-defined]
+        self._log.write(log_ring.INFO, f"session over: {used_wh} Wh")
         self._holder = b""
         self._keep()
 
     def _keep(self) -> None:
         if self._meter.energy_wh != self._kept_wh:
-            self._notes.write(cbor.encode(self._meter.energy_wh))  # type: ignore[attr-defined]
+            self._notes.write(cbor.encode(self._meter.energy_wh))
             self._kept_wh = self._meter.energy_wh
 
     def is_moving(self, now_ms: int) -> bool:
@@ -155,7 +155,7 @@ class Role:
                 gauge.read(register_wh, now_ms)
         upper_mv, lower_mv = self._port.levels()
         if self._pulses is not None:
-            gauge.count(self._pulses.take(), now_ms)  # type: ignore[attr-defined]
+            gauge.count(self._pulses.take(), now_ms)
         drive = self._pilot.tick(Levels(upper_mv, lower_mv, self._contactor.is_live(), gauge.is_fine), now_ms)
         # What could hurt first.
         self._contactor.close(drive.is_closed)
@@ -169,14 +169,14 @@ class Role:
             if self._timer is None:
                 self._timer = hal.every(CHARGING_MS, self._wake)
         elif self._timer is not None:
-            self._timer.deinit()  # type: ignore[attr-defined]
+            self._timer.deinit()
             self._timer = None
         said = self._pilot.state, self._pilot.fault, self._meter.fault
         if said != self._said:
             self._said = said
             faults = pilot.FAULTS[said[1]] + " " + meter.FAULTS[said[2]]
             level = log_ring.INFO if faults == " " else log_ring.WARNING
-            self._log.write(level, f"socket {pilot.NAMES[said[0]]} {faults}".strip())  # type: ignore[attr-defined]
+            self._log.write(level, f"socket {pilot.NAMES[said[0]]} {faults}".strip())
 
     def _wake(self, timer: object) -> None:
-        self._step(self._clock())  # type: ignore[operator]
+        self._step(self._clock())

@@ -8,7 +8,7 @@ hold it: it stays as it is until OPEN, CLOSE or `hold_ms`.
 Reasons of `act`: 64 the switches contradict each other, 65 somebody else holds it, 66 not yours to close.
 """
 
-from devices.micropython import hal, log_ring
+from devices.micropython import hal, hal_lock, log_ring
 from lock_controller import barrier
 from lock_controller.barrier import Barrier, Limits, Senses
 from lock_controller.ultrasonic import Ranger, Span
@@ -20,11 +20,14 @@ SETTINGS: "dict[str, tuple[int | str, int | None, int]]" = {
     "near_ms": (10_000, 0, 600_000),
 }
 """How long a bay is held without a word; how long after a vehicle's connection it still counts as near."""
-MOVING_MS, WAITING_MS, RESTING_MS = 20, 100, 500
+MOVING_MS, WAITING_MS, RESTING_MS = 20, 100, 1_000
 """Between two looks."""
 PINGS_APART = 3
 """Looks between pings while the motor turns: the echo of one must have died before the next."""
+SLOW_MS = 5_000
+"""Between looks at what changes slowly: temperature, and the battery at rest."""
 HEAT_MDEGC = 15_000
+"""By so much a chip that never sleeps is warmer than the air."""
 
 
 class Role:
@@ -40,14 +43,14 @@ class Role:
         self, data: "dict[str, object]", settings: object, log: object, gateway: bytes, is_near: object,
         clock: object,
     ) -> None:  # fmt: skip
-        self._motor = hal.Motor(data["motor"])  # type: ignore[arg-type]
-        self._limits = hal.Limits(data["limits"])  # type: ignore[arg-type]
-        self._shunt = hal.Shunt(data["current"])  # type: ignore[arg-type]
-        self._battery = hal.Battery(data["battery"]) if "battery" in data else None  # type: ignore[arg-type]
-        sonars: list[dict[str, int]] = data["sonars"]  # type: ignore[assignment]
+        self._motor = hal_lock.Motor(data["motor"])
+        self._limits = hal_lock.Limits(data["limits"])
+        self._shunt = hal_lock.Shunt(data["current"])
+        self._battery = hal.Battery(data["battery"]) if "battery" in data else None
+        sonars: list[dict[str, int]] = data["sonars"]
         self._sonars = [hal.Sonar(one) for one in sonars]
         self._rangers = [Ranger(Span(one["empty_mm"], one["margin_mm"])) for one in sonars]
-        limits: dict[str, int] = data["barrier"]  # type: ignore[assignment]
+        limits: dict[str, int] = data["barrier"]
         self._barrier = Barrier(
             Limits(
                 limits["stall_ma"], limits["move_ms_max"], limits["leave_ms_max"], limits["raise_mv_min"],
@@ -59,10 +62,10 @@ class Role:
         self._holder = b""
         self._held_ms: int | None = None
         # Until it is known who is near, somebody is.
-        self._near_ms: int = clock()  # type: ignore[operator]
+        self._near_ms: int = clock()
         self._look = 0
         self._mdegc = 20_000
-        self._mdegc_ms: int | None = None
+        self._slow_ms: int | None = None
         self._battery_mv: int | None = None
         self._timer: object = None
         self._is_busy = False
@@ -111,8 +114,8 @@ class Role:
         """Looks and acts; ms until the next look is due."""
         if self._held_ms is None:
             self._held_ms = now_ms
-        elif not self._barrier.is_released and now_ms - self._held_ms >= self._settings.get("hold_ms"):  # type: ignore[attr-defined]
-            self._log.write(log_ring.WARNING, "held for too long: released")  # type: ignore[attr-defined]
+        elif not self._barrier.is_released and now_ms - self._held_ms >= self._settings.get("hold_ms"):
+            self._log.write(log_ring.WARNING, "held for too long: released")
             self._release()
             self._held_ms = now_ms
         self._step(now_ms)
@@ -144,19 +147,20 @@ class Role:
         is_moving = self._barrier.is_moving
         self._look += 1
         if not is_moving:
-            if self._mdegc_ms is None or now_ms - self._mdegc_ms > 60_000:
-                self._mdegc, self._mdegc_ms = hal.temperature_mdegc(HEAT_MDEGC), now_ms
-            if self._battery is not None:
-                self._battery_mv = self._battery.mv()
+            if self._slow_ms is None or now_ms - self._slow_ms >= SLOW_MS:
+                self._slow_ms = now_ms
+                self._mdegc = hal.temperature_mdegc(HEAT_MDEGC)
+                if self._battery is not None:
+                    self._battery_mv = self._battery.mv()
             for number in (0, 1):
                 self._ping(number, now_ms)
         elif self._look % PINGS_APART == 0:
             self._ping(self._look // PINGS_APART % 2, now_ms)
-        if self._is_near():  # type: ignore[operator]
+        if self._is_near():
             self._near_ms = now_ms
-        near_ms = self._settings.get("near_ms")  # type: ignore[attr-defined]
+        near_ms = self._settings.get("near_ms")
         # A ping takes its time: what the barrier is told must be of now.
-        now_ms = self._clock()  # type: ignore[operator]
+        now_ms = self._clock()
         is_low, is_high = self._limits.read()
         senses = Senses(
             is_low,
@@ -179,14 +183,14 @@ class Role:
             if self._timer is None:
                 self._timer = hal.every(MOVING_MS, self._wake)
         elif self._timer is not None:
-            self._timer.deinit()  # type: ignore[attr-defined]
+            self._timer.deinit()
             self._timer = None
         said = self._barrier.state, self._barrier.fault
         if said != self._said:
             self._said = said
             fault = barrier.FAULTS[said[1]]
             level = log_ring.WARNING if fault else log_ring.INFO
-            self._log.write(level, f"barrier {barrier.NAMES[said[0]]}" + (f": {fault}" if fault else ""))  # type: ignore[attr-defined]
+            self._log.write(level, f"barrier {barrier.NAMES[said[0]]}" + (f": {fault}" if fault else ""))
 
     def _wake(self, timer: object) -> None:
-        self._step(self._clock())  # type: ignore[operator]
+        self._step(self._clock())

@@ -34,11 +34,11 @@ class Role:
 
     def __init__(self, data: "dict[str, object]", settings: object, clock: object, wait: object) -> None:
         self._settings, self._clock, self._wait = settings, clock, wait
-        sonar: dict[str, int] = data["sonar"]  # type: ignore[assignment]
+        sonar: dict[str, int] = data["sonar"]
         self._supply = hal.Pin(data["supply"], hal.Pin.OUT, value=0) if "supply" in data else None
         self._sonar = hal.Sonar(sonar)
         self._ranger = Ranger(Span(sonar["empty_mm"], sonar["margin_mm"]))
-        self._battery = hal.Battery(data["battery"]) if "battery" in data else None  # type: ignore[arg-type]
+        self._battery = hal.Battery(data["battery"]) if "battery" in data else None
         self._measured_ms: int | None = None
         self._packet = 0
         self.values: dict[int, int] = {}
@@ -58,13 +58,13 @@ class Role:
             values[bthome.BATTERY], values[bthome.VOLTAGE] = self._battery.percent(mv), mv
         if self._supply is not None:
             self._supply.value(1)
-            self._wait(PINGS_APART_MS)  # type: ignore[operator]
+            self._wait(PINGS_APART_MS)
         for _ in range(PINGS):
-            self._ranger.feed(self._sonar.ping(), mdegc, self._clock())  # type: ignore[operator]
-            self._wait(PINGS_APART_MS)  # type: ignore[operator]
+            self._ranger.feed(self._sonar.ping(), mdegc, self._clock())
+            self._wait(PINGS_APART_MS)
         if self._supply is not None:
             self._supply.value(0)
-        state = self._ranger.state(self._clock())  # type: ignore[operator]
+        state = self._ranger.state(self._clock())
         if state in (FREE, TAKEN):
             values[bthome.OCCUPANCY] = 1 if state == TAKEN else 0
             values[bthome.DISTANCE] = self._ranger.distance_mm
@@ -72,7 +72,7 @@ class Role:
             # What is not known is not said; that it is not known is.
             values[bthome.PROBLEM] = 1
         self.values = values
-        self._measured_ms = self._clock()  # type: ignore[operator]
+        self._measured_ms = self._clock()
 
     def payload(self, key: "bytes | None", address: bytes, numbers: "bthome.Numbers | None") -> bytes:
         """The advertisement of the last measurement: encrypted where there is a key, else plain."""
@@ -98,7 +98,7 @@ class Role:
 
     def tick(self, now_ms: int) -> int:
         """Measures when it is time; ms until the next time."""
-        every_ms: int = self._settings.get("every_ms")  # type: ignore[attr-defined]
+        every_ms: int = self._settings.get("every_ms")
         if self._measured_ms is None or now_ms - self._measured_ms >= every_ms:
             self.measure()
             return every_ms
@@ -106,4 +106,4 @@ class Role:
 
     def can_sleep(self, now_ms: int) -> bool:
         """Whether it may sleep deeply once nobody is connected."""
-        return self._settings.get("sleep") == 1  # type: ignore[attr-defined, no-any-return]
+        return self._settings.get("sleep") == 1

@@ -52,6 +52,7 @@ class Judge:
         self.machine.release()
         self.is_released = True
         self.stalls_since_word = 0
+        self.free_since_ms = None
 
     def _is_stalled(self) -> bool:
         if self.motor == self.module.STILL:
@@ -89,7 +90,7 @@ class Judge:
             # What was to happen must be said anew once nobody knows where it is.
             self.is_released = False
         self._judge(was, passed_ms, is_low, is_high, current_ma)
-        return self.motor
+        return int(self.motor)
 
     def _judge(self, was: int, passed_ms: int, is_low: bool, is_high: bool, current_ma: int) -> None:
         module = self.module

@@ -255,7 +255,7 @@ def test_a_welded_contactor_is_found_and_nothing_is_offered_until_it_is_not() ->
     station.run(60_000)
     assert station.pilot.fault == pilot.WELDED
     station.is_welded = False
-    assert station.run(2_000) == ["fault", "plugged"]
+    assert station.run(2_000)[-1] == "plugged"
 
 
 def test_a_contactor_that_is_welded_at_power_on_is_found_at_once() -> None:

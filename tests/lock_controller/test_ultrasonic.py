@@ -93,14 +93,14 @@ def test_one_wild_echo_and_two_missing_change_nothing_and_three_missing_do() -> 
     assert ranger.state(now_ms) == UNKNOWN
 
 
-def test_a_car_is_seen_at_its_third_echo() -> None:
+def test_a_car_is_seen_at_its_second_echo() -> None:
     ranger, now_ms = fed(*[EMPTY_US + jitter for jitter in range(10)])
     states = []
     for jitter in range(4):
         now_ms += 60
         ranger.feed(echo_us_of(600) + jitter, 20_000, now_ms)
         states.append(ranger.state(now_ms))
-    assert states == [FREE, FREE, TAKEN, TAKEN]
+    assert states == [FREE, TAKEN, TAKEN, TAKEN]
 
 
 def test_echoes_that_are_always_the_same_are_a_stuck_sensor() -> None:
@@ -125,7 +125,8 @@ def test_what_was_measured_long_ago_says_nothing() -> None:
 def test_it_is_free_only_with_three_of_five_echoes_from_there(
     pings: list[tuple[int, int]],
 ) -> None:
-    ranger, now_ms, last = Ranger(SPAN), 0, []
+    ranger, now_ms = Ranger(SPAN), 0
+    last: list[int] = []
     for echo_us, passed_ms in pings:
         now_ms += passed_ms
         ranger.feed(echo_us, 20_000, now_ms)
