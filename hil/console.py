@@ -8,7 +8,7 @@ import codecs
 import re
 from collections.abc import Callable
 
-from hil.errors import ConsoleTimeout
+from hil.errors import ConsoleTimeout, RigError
 
 RING_CHARS = 64 << 10
 TAIL_LINES = 40
@@ -31,7 +31,7 @@ class RingConsole:
         """Gets all that is said, too."""
         self.dropped_chars = 0
         """Said so long ago that it is not kept."""
-        self.failure: Callable[[], Exception | None] = lambda: None
+        self.failure: Callable[[], RigError | None] = lambda: None
         """What makes waiting pointless, if anything."""
 
     def feed(self, data: bytes) -> None:

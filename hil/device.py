@@ -59,6 +59,8 @@ class Central:
     """For BleakScanner(**..)."""
     client: "dict[str, Any]"
     """For BleakClient(device, **..)."""
+    adapter: str = "hci0"
+    """For whoever names it so."""
 
 
 class World(Protocol):

@@ -1,7 +1,8 @@
 """The rig: a test asks it for boards and radios, and does not know whether they are simulated or real.
 
 Runs on CPython.  RIG=virtual, or nothing, gives hil/virtual.py; RIG=path of a bench's file gives the boards
-that it describes (hil/bench.toml.example).  What a bench lacks raises LacksError.
+that it describes (hil/bench.toml.example).  What a bench lacks raises LacksError.  HEAP_KIB is of the
+simulated ones.
 """
 
 import contextlib
@@ -97,7 +98,7 @@ class BenchRig:
             raise LacksError(self._bench.path, f"second radio for {name}", "it is a single adapter")
         self._central = name
         options = {"bluez": {"adapter": self._bench.adapter}} if self._bench.adapter else {}
-        return Central(name, dict(options), dict(options))
+        return Central(name, dict(options), dict(options), self._bench.adapter or "hci0")
 
 
 def open_rig(folder: Path, environment: Mapping[str, str] = os.environ) -> Rig:
@@ -105,9 +106,10 @@ def open_rig(folder: Path, environment: Mapping[str, str] = os.environ) -> Rig:
     wanted = environment.get("RIG", "") or VIRTUAL
     if wanted == VIRTUAL:
         # bumble takes half a second to import.
+        from hil.board_process import HEAP_KIB
         from hil.virtual import VirtualRig
 
-        return VirtualRig(folder)
+        return VirtualRig(folder, heap_kib=int(environment.get("HEAP_KIB", "0")) or HEAP_KIB)
     try:
         text = Path(wanted).read_text()
     except (OSError, UnicodeDecodeError) as error:

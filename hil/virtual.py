@@ -19,6 +19,7 @@ from hil.bleak_backend import Adapter
 from hil.board_process import HEAP_KIB, BoardProcess
 from hil.clock import FakeClock
 from hil.device import Board, Central, Console, Files, Power, Radio, World
+from hil.errors import RigError
 
 
 @functools.cache
@@ -125,6 +126,11 @@ class VirtualRig:
     def made(self) -> list[Board]:
         """All boards that somebody asked for."""
         return list(self._boards.values())
+
+    def failure(self) -> RigError | None:
+        """What has befallen a board that nobody asked for; None: all do what they should."""
+        failures = (process.console.failure() for process in self.processes.values())
+        return next((failure for failure in failures if failure is not None), None)
 
     def board(
         self,

@@ -123,11 +123,11 @@ def sleep_us(wait_us):
         left_us = hil_pass(end_us)
         if not left_us:
             return
+        # Also a wait of less than what poll can wait hears: a loop of such waits may wait for the radio.
+        for sock, _ in _sleeper.poll(left_us // 1000):
+            hil_heard(sock)
         if left_us < 1000:
             utime.sleep_us(left_us)
-        else:
-            for sock, _ in _sleeper.poll(left_us // 1000):
-                hil_heard(sock)
 
 
 def sleep_ms(wait_ms):

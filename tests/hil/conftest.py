@@ -16,9 +16,11 @@ import pytest
 from hil.device import Console
 from hil.errors import LacksError
 from hil.rig import Rig, open_rig
+from hil.virtual import VirtualRig
 
 TEST_TIMEOUT_S = 240
 """A story that takes longer hangs; no figure depends on it."""
+LOOK_S = 0.2
 RIG = pytest.StashKey[Rig]()
 
 
@@ -55,9 +57,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     runner = pyfuncitem.funcargs["runner"]
     assert isinstance(runner, asyncio.Runner)
 
+    rig: object = pyfuncitem.funcargs.get("rig")
+
     async def bounded() -> None:
-        async with asyncio.timeout(TEST_TIMEOUT_S):
-            await pyfuncitem.obj(**arguments)
+        test = asyncio.ensure_future(pyfuncitem.obj(**arguments))
+        try:
+            async with asyncio.timeout(TEST_TIMEOUT_S):
+                # Nobody need wait for a board that has crashed.
+                while not test.done():
+                    await asyncio.wait((test,), timeout=LOOK_S)
+                    if isinstance(rig, VirtualRig) and (failure := rig.failure()) is not None:
+                        raise failure
+            await test
+        finally:
+            test.cancel()
+            await asyncio.wait((test,))
 
     try:
         runner.run(bounded())

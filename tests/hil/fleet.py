@@ -8,16 +8,23 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from devices.micropython import commands
 from devices.micropython.provision import Provision
-from gateway.device_link import Callee, Caller
+from gateway.device_ble import DeviceClient, Radio
+from gateway.device_link import Callee, Caller, PairingStore
 from gateway.first_meeting import Party, device_party, gateway_party
-from puf import helper_signature, keys
+from hil.device import Board, Central
+from puf import edhoc_credential, helper_signature, keys
 from puf.ed25519 import SigningKey
+from puf.edhoc import Identity
 from puf.fast_path_keys import Pairing
 from puf.fuzzy_extractor import enrol, secret_bytes
-from puf.grant import Grant, answer_time, issue
+from puf.grant import CLOSE, OPEN, Grant, answer_time, issue
 from puf.helper_data import HelperData
 from puf.puf_simulator import SimulatedChip
+from puf.x25519 import PrivateKey
+
+UNIX_MS = 1_790_000_000_000
 
 
 def _name(text: str) -> bytes:
@@ -39,8 +46,6 @@ class Enrolled:
     party: Party
     provision: bytes
     root: bytes
-    pairing: Pairing
-    """Of the last meeting; at first what enrolment left."""
 
     @property
     def callee(self) -> Callee:
@@ -53,6 +58,8 @@ class Gateway:
 
     name: str = "gateway"
     devices: dict[str, Enrolled] = field(default_factory=dict)
+    pairings: dict[bytes, Pairing] = field(default_factory=dict)
+    """By device: of the last meeting; at first what enrolment left."""
     grant_count: int = 0
 
     @functools.cached_property
@@ -85,50 +92,74 @@ class Gateway:
             {"board": "simulated"},
         )
         secret = keys.derive(keys.pairwise(root, self.party.did, 0), keys.FAST_PATH)
-        made = Enrolled(name, party, provision.encode(), root, Pairing(self.party.did, did, secret))
+        self.pairings[did] = Pairing(self.party.did, did, secret)
+        made = Enrolled(name, party, provision.encode(), root)
         self.devices[name] = made
         return made
 
+    async def let_in(self, name: str, owner: DeviceClient, epoch: int = 1) -> bytes:
+        """Has the device take grants of this epoch, and tells it the time; the key of those grants."""
+        _, key = await owner.ask(commands.GRANT_KEY, epoch)
+        assert isinstance(key, bytes)
+        (question,) = await owner.ask(commands.TIME)
+        assert isinstance(question, bytes)
+        device = self.devices[name]
+        word, _ = answer_time(question, self.party.did, device.party.did, key, epoch, UNIX_MS)
+        await owner.ask(commands.TIME, word)
+        return key
+
     def grant(
-        self,
-        device: Enrolled,
-        subject: bytes,
-        action: int,
-        now_ms: int,
-        epoch: int = 0,
-        duration_ms: int = 600_000,
+        self, name: str, key: bytes, subject: bytes, actions: int = OPEN | CLOSE, epoch: int = 1
     ) -> bytes:
-        """A grant for whoever has this name."""
+        """A grant for whoever has the name `subject`."""
         self.grant_count += 1
-        key = keys.derive(keys.pairwise(device.root, self.party.did, epoch), keys.GRANT)
-        begin_ms = now_ms - 60_000
-        return issue(
-            Grant(
-                self.grant_count,
-                subject,
-                device.party.did,
-                action,
-                begin_ms,
-                begin_ms + duration_ms,
-                b"\xee" * 32,
-                5,
-                epoch,
-            ),
-            self.party.did,
-            key,
+        made = Grant(
+            *(self.grant_count, subject, self.devices[name].party.did, actions),
+            *(UNIX_MS - 60_000, UNIX_MS + 86_400_000, b"\xee" * 32, 5_000_000, epoch),
         )
+        return issue(made, self.party.did, key)
 
-    def tell_time(self, device: Enrolled, question: bytes, now_ms: int, epoch: int = 0) -> bytes:
-        """The answer to a device that asks for the time."""
-        key = keys.derive(keys.pairwise(device.root, self.party.did, epoch), keys.GRANT)
-        return answer_time(question, self.party.did, device.party.did, key, epoch, now_ms)[0]
-
-
-def visitor(name: str) -> Caller:
-    """A car: its name is its public key."""
-    party = gateway_party(SigningKey(_name("key of " + name)), _name(name))
-    return Caller(party.credential.public, party.identity)
+    def client(self, board: Board, central: Central, *, is_first: bool = False) -> DeviceClient:
+        """How this gateway asks the board."""
+        return client(self.caller, self.devices[board.name], board, central, self.pairings, is_first=is_first)
 
 
-def random_bytes(size: int) -> bytes:
-    return os.urandom(size)
+@dataclass
+class Car:
+    """A visitor: its name is its key.  It keeps what it shares with each device."""
+
+    name: str
+    pairings: dict[bytes, Pairing] = field(default_factory=dict)
+
+    @functools.cached_property
+    def caller(self) -> Caller:
+        key = PrivateKey(hashlib.sha256(b"car " + self.name.encode()).digest())
+        credential = edhoc_credential.make(key.public, b"\x03")
+        return Caller(key.public, Identity(credential, key.seed, by_value=True))
+
+    def client(self, board: Board, central: Central, device: Enrolled) -> DeviceClient:
+        """How this car asks the board."""
+        return client(self.caller, device, board, central, self.pairings)
+
+
+def client(
+    caller: Caller,
+    device: Enrolled,
+    board: Board,
+    central: Central,
+    pairings: dict[bytes, Pairing],
+    *,
+    is_first: bool = False,
+) -> DeviceClient:
+    """The gateway's own code, on this rig's air."""
+    radio = Radio(central.adapter, central.scanner.get("backend"), central.client.get("backend"))
+    did = device.party.did
+    store = PairingStore(lambda: pairings.get(did), lambda pairing: pairings.__setitem__(did, pairing))
+    return DeviceClient(
+        radio, caller, device.callee, store, os.urandom,
+        label=board.name, address=board.radio.address, is_first=is_first, note=NOTES.append,
+    )  # fmt: skip
+
+
+NOTES: list[str] = []
+"""What clients said of links that were lost, the last run's included."""
