@@ -12,14 +12,19 @@ may show the same grant again until it ends: what was done is then said again an
 was refused is tried again.  The last OUTCOMES_MAX are remembered, until the power goes.
 """
 
+import sys
+
 from devices.micropython import commands, log_ring
-from devices.micropython.device_keys import Keys
 from devices.micropython.errors import CommandError, DeviceError, SettingError
-from devices.micropython.log_ring import Log
-from devices.micropython.settings import Settings
 from puf.errors import GrantError, PufError
 from puf.grant import EPOCH_REVOKED, NONCE_BYTES, REPLAYED, STALE_TIME, WRONG_SUBJECT, Grant
 from puf.hkdf import sha256
+
+if sys.implementation.name != "micropython":
+    # For their types.
+    from devices.micropython.device_keys import Keys
+    from devices.micropython.log_ring import Log
+    from devices.micropython.settings import Settings
 
 OUTCOMES_MAX = 8
 QUESTION_MS = 3_000
@@ -57,11 +62,11 @@ class Answerer:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: "Keys",
         role: object,
         ota: object,
-        log: Log,
-        settings: Settings,
+        log: "Log",
+        settings: "Settings",
         version: str,
         random: object,
     ) -> None:
@@ -76,6 +81,10 @@ class Answerer:
         self._question = b""
         self._asked_ms = 0
         self._outcomes: list[Outcome] = []
+
+    def visitor(self, name: bytes, is_owner: bool) -> Visitor:
+        """Who has proved itself."""
+        return Visitor(name, is_owner)
 
     def answer(self, visitor: Visitor, plaintext: bytes, now_ms: int) -> bytes:
         """The answer to a request, unsealed."""

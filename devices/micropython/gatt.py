@@ -11,12 +11,12 @@ never lost.
 import asyncio
 from collections import deque
 
-import bluetooth
+import bluetooth  # type: ignore[import-not-found]
 
 from devices.micropython import advert, commands, log_ring
 from devices.micropython.errors import FrameError
 from devices.micropython.link_frame import FRAME_BYTES_MIN, Joiner, Splitter, cut_frame
-from devices.micropython.session import OVER, SESSIONS_MAX
+from devices.micropython.session import OVER, SESSIONS_MAX, Device, Session
 from puf import cbor
 
 _CONNECTED, _DISCONNECTED, _WRITTEN, _MTU = 1, 2, 3, 21
@@ -41,14 +41,14 @@ LINGER_MS = 300
 class _Link:
     """One connection."""
 
-    def __init__(self, number, session):
+    def __init__(self, number: int, session: Session) -> None:
         self.number = number
         self.session = session
         self.joiner = Joiner()
         self.splitter = Splitter()
         self.frame_bytes = FRAME_BYTES_MIN
-        self.frames = []
-        self.end_ms = None
+        self.frames: list[bytes] = []
+        self.end_ms: int | None = None
         self.is_overrun = False
 
 
@@ -58,32 +58,34 @@ class Server:
     `feed()`: called in each turn, for a watchdog, or None.  `connection_count`: how many are connected now.
     """
 
-    def __init__(self, ble, device, clock, feed=None):
+    def __init__(
+        self, ble: "bluetooth.BLE", device: Device, clock: "object", feed: "object | None" = None
+    ) -> None:
         self._ble = ble
         self._device = device
         self._clock = clock
         self._feed = feed
-        self._links = {}
-        self._queue = deque((), QUEUE_EVENTS)  # noqa: RUF037  MicroPython's
-        self._flag = asyncio.ThreadSafeFlag()
+        self._links: dict[int, _Link] = {}
+        self._queue: object = deque((), QUEUE_EVENTS)  # noqa: RUF037  MicroPython's
+        self._flag = asyncio.ThreadSafeFlag()  # type: ignore[attr-defined]
         self._written = b""
         self._is_advertising = False
         self._turned_ms = 0
-        self._said_for = None
+        self._said_for: object = None
         self.connection_count = 0
 
-    async def run(self):
+    async def run(self) -> None:
         """Serves until a restart was asked for and its answer is out; then the radio is off."""
         self.start()
         while not (self._device.answerer.is_ending and not self._links):
             self.turn()
             try:  # noqa: SIM105  MicroPython has no contextlib
-                await asyncio.wait_for_ms(self._flag.wait(), self._wait_ms())
+                await asyncio.wait_for_ms(self._flag.wait(), self._wait_ms())  # type: ignore[attr-defined]
             except asyncio.TimeoutError:  # noqa: UP041  another class there
                 pass
         self._ble.active(False)
 
-    def start(self):
+    def start(self) -> None:
         """Switches the radio on and registers the service.  Raises OSError."""
         ble = self._ble
         ble.active(True)
@@ -103,11 +105,11 @@ class Server:
         )
         ((self._in, self._out, info),) = ble.gatts_register_services((service,))
         ble.gatts_set_buffer(self._in, IN_BYTES, True)
-        kind = self._device.role.KIND
+        kind = self._device.role.KIND  # type: ignore[attr-defined]
         ble.gatts_write(info, cbor.encode([1, kind, commands.MESSAGE_BYTES_MAX, MTU]))
         self._advertise()
 
-    def _irq(self, event, data):
+    def _irq(self, event: int, data: "tuple[object, ...]") -> None:
         """Called by the radio: puts into the queue what `turn` does, and no more."""
         if event == _WRITTEN:
             number, handle = data
@@ -115,26 +117,26 @@ class Server:
                 return
             # Several writes may stand there before the first is told of; each is told of, in its order.
             frame, self._written = cut_frame(self._written + self._ble.gatts_read(handle))
-            if len(self._queue) < QUEUE_FRAMES:
-                self._queue.append((event, number, frame))
+            if len(self._queue) < QUEUE_FRAMES:  # type: ignore[arg-type]
+                self._queue.append((event, number, frame))  # type: ignore[attr-defined]
             else:
-                self._overrun(number)
+                self._overrun(number)  # type: ignore[arg-type]
         elif event in (_CONNECTED, _DISCONNECTED):
-            self._queue.append((event, data[0], bytes(data[2])))
+            self._queue.append((event, data[0], bytes(data[2])))  # type: ignore[attr-defined, call-overload]
         elif event == _MTU:
-            self._queue.append((event, data[0], data[1]))
+            self._queue.append((event, data[0], data[1]))  # type: ignore[attr-defined]
         self._flag.set()
 
-    def _overrun(self, number):
+    def _overrun(self, number: int) -> None:
         link = self._links.get(number)
         if link is not None:
             link.is_overrun = True
 
-    def turn(self):
+    def turn(self) -> None:
         """Does all that is to be done now."""
-        now_ms = self._clock()
+        now_ms = self._clock()  # type: ignore[operator]
         while self._queue:
-            event, number, what = self._queue.popleft()
+            event, number, what = self._queue.popleft()  # type: ignore[attr-defined]
             link = self._links.get(number)
             if event == _CONNECTED:
                 self._connected(number, what, now_ms)
@@ -159,14 +161,14 @@ class Server:
                 self._hang_up(link)
         self._advertise()
         if self._feed is not None:
-            self._feed()
+            self._feed()  # type: ignore[operator]
 
-    def _connected(self, number, sender, now_ms):
+    def _connected(self, number: int, sender: bytes, now_ms: int) -> None:
         # The radio stops advertising by itself when somebody connects.
         self._is_advertising = False
         self._links[number] = _Link(number, self._device.connect(sender, now_ms))
 
-    def _take(self, link, frame):
+    def _take(self, link: _Link, frame: bytes) -> None:
         """A frame has come: perhaps the last of a message, which then is answered."""
         if link.session.state == OVER or self._device.answerer.is_ending:
             return
@@ -178,13 +180,13 @@ class Server:
             self._say(link, commands.last_word(commands.FRAME_WRONG))
             return
         if message is not None:
-            self._say(link, link.session.receive(message, self._clock()))
+            self._say(link, link.session.receive(message, self._clock()))  # type: ignore[operator]
 
-    def _say(self, link, message):
+    def _say(self, link: _Link, message: bytes) -> None:
         if message:
             link.frames += link.splitter.split(message, link.frame_bytes)
 
-    def _send(self, link):
+    def _send(self, link: _Link) -> None:
         """Gives the radio what it takes; the rest waits."""
         while link.frames:
             try:
@@ -197,7 +199,7 @@ class Server:
                 return
             link.frames.pop(0)
 
-    def _hang_up(self, link):
+    def _hang_up(self, link: _Link) -> None:
         """Ends a connection; that it has ended is told by the radio."""
         try:  # noqa: SIM105
             self._ble.gap_disconnect(link.number)
@@ -205,9 +207,9 @@ class Server:
             # It has gone already, and the queue says so.
             pass
 
-    def _advertise(self):
+    def _advertise(self) -> None:
         """Advertises while there is room; another hint in time."""
-        now_ms = self._clock()
+        now_ms = self._clock()  # type: ignore[operator]
         device = self._device
         if len(self._links) >= SESSIONS_MAX or device.answerer.is_ending:
             if self._is_advertising:
@@ -218,7 +220,7 @@ class Server:
         is_fresh = pairing is self._said_for and now_ms - self._turned_ms < advert.ROTATE_MS
         if self._is_advertising and is_fresh:
             return
-        said = advert.hint(pairing, device.random(advert.SALT_BYTES))
+        said = advert.hint(pairing, device.random(advert.SALT_BYTES))  # type: ignore[operator]
         try:
             self._ble.gap_advertise(ADVERTISE_US, advert.payload(said))
         except OSError as error:
@@ -229,7 +231,7 @@ class Server:
         self._said_for = pairing
         self._turned_ms = now_ms
 
-    def _wait_ms(self):
+    def _wait_ms(self) -> int:
         for link in self._links.values():
             if link.frames or link.end_ms is not None:
                 return RETRY_MS

@@ -24,8 +24,17 @@ _FIRST = 0x80
 
 
 def cut_frame(data: bytes) -> "tuple[bytes, bytes]":
-    """(the first frame in `data`, what follows it): of bytes that were written one frame after the other."""
-    end = 2 + data[1] if len(data) > 1 else len(data)
+    """(the first frame in `data`, the frames after it).
+
+    When `data` is not whole frames one after the other, (nothing, nothing): whoever wrote last wrote garbage,
+    and nobody else's frames shall be looked for in it.
+    """
+    at = 0
+    while at + 1 < len(data):
+        at += 2 + data[at + 1]
+    if not data or at != len(data):
+        return b"", b""
+    end = 2 + data[1]
     return data[:end], data[end:]
 
 

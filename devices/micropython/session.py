@@ -24,17 +24,22 @@ Each state ends in time: FRESH_MS, MEETING_MS, the fast path's own 5 s, IDLE_MS.
 open, and when all places are taken, who has not shown that it belongs here leaves earlier (CROWDED_MS).
 """
 
+import sys
+
 from devices.micropython import commands, log_ring, modules
-from devices.micropython.answering import Answerer, Visitor
 from devices.micropython.channel import Channel
-from devices.micropython.device_keys import Keys
 from devices.micropython.errors import SealError
-from devices.micropython.log_ring import Log
-from devices.micropython.settings import Settings
 from puf.cookie import ADMITTED, CHALLENGED, Cookies, Gate, TokenBucket
 from puf.errors import EdhocError, FastPathError, KeyFormatError, PufError
 from puf.fast_path import NONCE_BYTES, UNKNOWN, Responder
 from puf.fast_path_keys import Pairing, Pairings
+
+if sys.implementation.name != "micropython":
+    # For their types; a board has loaded them, or does so below.
+    from devices.micropython.answering import Visitor
+    from devices.micropython.device_keys import Keys
+    from devices.micropython.log_ring import Log
+    from devices.micropython.settings import Settings
 
 FRESH, MEETING, VISITED, PROVED, OVER = "fresh", "meeting", "visited", "proved", "over"
 
@@ -67,15 +72,17 @@ class Device:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: "Keys",
         role: object,
         ota: object,
-        log: Log,
-        settings: Settings,
+        log: "Log",
+        settings: "Settings",
         version: str,
         random: object,
         now_ms: int,
     ) -> None:
+        from devices.micropython.answering import Answerer
+
         self.keys = keys
         self.role = role
         self.log = log
@@ -271,7 +278,9 @@ class Session:
         session = step.session
         self._responder = None
         self._channel = Channel(session.send_key, session.receive_key)
-        self._visitor = Visitor(session.initiator, session.initiator == self._device.keys.gateway)
+        self._visitor = self._device.answerer.visitor(
+            session.initiator, session.initiator == self._device.keys.gateway
+        )
         self._enter(PROVED, now_ms, IDLE_MS)
         return bytes(step.send)
 

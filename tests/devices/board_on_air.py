@@ -1,20 +1,21 @@
 """A board with a small role, whole from its cells to its radio: `provision.cbor` and `notes/` in its folder.
 
-Runs on MicroPython.  Arguments: seed of its chip, then the bytes of heap that it may use at most, or 0.  Prints
-`heap WHEN BYTES` whenever it has used more than ever before, at a few places.
+Runs on MicroPython.  Argument: seed of its chip.  Prints `heap WHEN BYTES` whenever it has used more than
+ever before, at a few places.
 """
 
 import gc
 
-# Code stays where it is loaded, as a board's boot file has it.
-gc.threshold(4096)
+if hasattr(gc, "threshold"):
+    # Code stays where it is loaded, as a board's boot file has it.
+    gc.threshold(4096)
 
 import asyncio
 import os
 import sys
 import time
 
-import bluetooth
+import bluetooth  # type: ignore[import-not-found]
 
 from devices.micropython import device_keys, provision
 from devices.micropython.flash import Flash
@@ -23,38 +24,43 @@ from devices.micropython.log_ring import Log
 from devices.micropython.session import Device
 from devices.micropython.settings import Settings
 from puf.puf_simulator import SimulatedChip
-from tests.devices.boards import Gate, Update
+from tests.devices.small_role import Gate, Update
 
 used_max = 0
 
 
-def used(when):
+def used(when: str) -> None:
     global used_max
     gc.collect()
-    now = gc.mem_alloc()
+    now: int = gc.mem_alloc()  # type: ignore[attr-defined]
     if now > used_max:
         used_max = now
         print("heap", when, now)
 
 
-def readout(seed):
+def readout(seed: str) -> bytes:
     chip = SimulatedChip(seed.encode(), 2040)
     chip.read_count = int.from_bytes(os.urandom(5), "big")
     return chip.read()
 
 
-def uptime_ms():
-    return time.ticks_diff(time.ticks_ms(), BEGAN)
+def wait(wait_ms: int) -> None:
+    time.sleep_ms(wait_ms)  # type: ignore[attr-defined]
 
 
-BEGAN = time.ticks_ms()
+def uptime_ms() -> int:
+    passed: int = time.ticks_diff(time.ticks_ms(), BEGAN)  # type: ignore[attr-defined]
+    return passed
 
 
-def main():
+BEGAN = time.ticks_ms()  # type: ignore[attr-defined]
+
+
+def main() -> None:
     with open("provision.cbor", "rb") as file:
         given = provision.decode(file.read())
     flash = Flash("notes")
-    keys = device_keys.open_device(readout(sys.argv[1]), given, flash, time.sleep_ms, os.urandom)
+    keys = device_keys.open_device(readout(sys.argv[1]), given, flash, wait, os.urandom)
     used("keys")
     settings = Settings(flash.slots("settings"), keys.settings_key(), Gate.SETTINGS, given.settings)
     log = Log(2048, uptime_ms)

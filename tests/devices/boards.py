@@ -1,6 +1,6 @@
 """What the tests of a device's link share: an enrolled board whose flash can fail, and who visits it.
 
-Runs on CPython and MicroPython.
+Runs on CPython.
 """
 
 from devices.micropython.device_keys import Keys
@@ -8,15 +8,12 @@ from devices.micropython.log_ring import Log
 from devices.micropython.provision import Provision
 from devices.micropython.session import Device
 from devices.micropython.settings import Settings
+from tests.devices.small_role import SETTINGS, Gate, Update
 from tests.puf.flash import Flash
 
 GATEWAY, ME = b"G" * 32, b"D" * 32
 GATEWAY_SEED = b"g" * 32
 ROOT = b"r" * 32
-SETTINGS: "dict[str, tuple[int | str, int | None, int]]" = {
-    "raise_ms": (4_000, 1_000, 20_000),
-    "site": ("", None, 16),
-}
 
 
 class FlashFolder:
@@ -49,47 +46,6 @@ class Random:
             self._count += 1
             out += sha256(self._count.to_bytes(16, "big"))
         return out[:size]
-
-
-class Gate:
-    """A role: a gate for one, which opens for who comes first."""
-
-    KIND = "lock"
-    ACTIONS = 3
-    OCCUPIED = 64
-    SETTINGS = SETTINGS
-
-    def __init__(self) -> None:
-        self.done: list[tuple[int, bytes]] = []
-        self.holder = b""
-        self.moves = False
-        self.fails: Exception | None = None
-
-    def act(self, action: int, holder: bytes, now_ms: int) -> int:
-        if self.fails is not None:
-            raise self.fails
-        if self.holder not in (b"", holder):
-            return self.OCCUPIED
-        self.holder = holder if action == 1 else b""
-        self.done.append((action, holder))
-        return 0
-
-    def status(self) -> "dict[str, object]":
-        return {"state": "down", "distance_mm": 1200, "fault": None}
-
-    def is_moving(self, now_ms: int) -> bool:
-        return self.moves
-
-
-class Update:
-    """Takes an update: answers with the offset that it wants next."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def handle(self, body: bytes, now_ms: int) -> bytes:
-        self.data += body
-        return len(self.data).to_bytes(4, "big")
 
 
 class Board:

@@ -36,7 +36,7 @@ def compile_board(folder: Path) -> None:
     """What a board and the rig's modules under it need, as .mpy in `slot` and `hil` of a folder."""
     slot = [path for path in sorted((ROOT / "puf").glob("*.py")) if BOTH_INTERPRETERS in path.read_text()]
     slot += sorted((ROOT / "devices" / "micropython").glob("*.py"))
-    slot += [ROOT / "tests/devices/boards.py", ROOT / "tests/puf/flash.py"]
+    slot += [ROOT / "tests/devices/small_role.py"]
     targets = [(path, folder / "slot" / path.relative_to(ROOT)) for path in slot]
     targets += [(path, folder / "hil" / path.name) for path in (ROOT / "hil" / "micropython").glob("*.py")]
     for source, target in targets:

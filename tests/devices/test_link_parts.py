@@ -18,7 +18,8 @@ from devices.micropython.provision import Provision, decode
 from devices.micropython.settings import Settings
 from puf.errors import DecodeError
 from puf.fast_path_keys import EPOCH_MAX, Pairing
-from tests.devices.boards import SETTINGS, Board, Random
+from tests.devices.boards import Board, Random
+from tests.devices.small_role import SETTINGS
 from tests.puf.flash import Flash as FailingFlash
 from tests.puf.flash import PowerCut
 
@@ -58,6 +59,15 @@ def test_frames_that_were_appended_to_one_another_are_cut_apart(messages: list[b
         frame, rest = cut_frame(rest)
         out.append(joiner.join(frame))
     assert [message for message in out if message is not None] == messages
+
+
+@pytest.mark.parametrize("garbage", ["", "80", "8001", "80016162", "800300016161"])
+def test_garbage_behind_frames_hides_no_frame_of_others(garbage: str) -> None:
+    whole = Splitter().split(b"hello", 20)[0]
+    assert cut_frame(bytes.fromhex(garbage)) == (b"", b"")
+    assert cut_frame(whole) == (whole, b"")
+    if garbage:
+        assert cut_frame(whole + bytes.fromhex(garbage)) == (b"", b"")
 
 
 @given(st.binary(min_size=1, max_size=200), st.data())

@@ -18,7 +18,8 @@ from puf.edhoc import Identity
 from puf.fast_path_keys import Pairing
 from puf.grant import CLOSE, OPEN, Grant, answer_time, issue
 from puf.x25519 import PrivateKey
-from tests.devices.boards import GATEWAY, GATEWAY_SEED, ME, ROOT, Board, Gate, Random
+from tests.devices.boards import GATEWAY, GATEWAY_SEED, ME, ROOT, Board, Random
+from tests.devices.small_role import Gate
 from tests.puf.flash import PowerCut
 
 RECEIVE = Session.receive
