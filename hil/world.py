@@ -13,7 +13,7 @@ Lines from a board, and what is answered:
 
     j T name cause                   it starts: `ok`            m T chip      power-up pattern, hex
     p T pin level                    a level                    w T pin hz duty_u16     a duty cycle
-    i T pin           a level        a T pin     microvolts     e T pin level timeout   us of a pulse
+    i T pin           a level        a T pin     microvolts,..  e T pin level timeout   us of a pulse
     q T pin           it counts falling edges of this pin       t T           temperature, mdegC
     g T timeout pid state            a watchdog begins          f T   it is fed         b T kind   it leaves
 
@@ -198,19 +198,20 @@ class BoardWorld:
             return int(is_live if self.socket.is_live else not is_live)
         return self._levels.get(pin, 1)
 
-    def microvolts(self, pin: int) -> int:
-        """What a converter reads."""
+    def microvolts(self, pin: int) -> tuple[int, ...]:
+        """What a converter reads, and would read in conversions that follow at once, where that differs."""
         data = self.data
         if self.role == "lock" and pin == data["current"]["pin"]:
-            return self.arm.current_ma * 1_000_000 // int(data["current"]["ma_per_v"])
+            return (self.arm.current_ma * 1_000_000 // int(data["current"]["ma_per_v"]),)
         if pin == data.get("battery", {}).get("pin"):
             sag_mv = self.power.mv // 12 if self.arm.direction else 0
-            return (self.power.mv - sag_mv) * 1_000_000 // int(data["battery"]["permille"])
+            return ((self.power.mv - sag_mv) * 1_000_000 // int(data["battery"]["permille"]),)
         if self.role == "charger" and pin == data["pilot"]["in"]:
             pilot = data["pilot"]
-            level_mv = self.socket.pilot_mv(self.now_us)
-            return int(pilot["zero_mv"] * 1_000 + level_mv * pilot["mv_per_v"])
-        return 0
+            zero_uv, uv_per_mv = pilot["zero_mv"] * 1_000, pilot["mv_per_v"]
+            levels = [self.socket.pilot_mv(self.now_us) for _ in range(pilot["samples"])]
+            return tuple(zero_uv + level_mv * uv_per_mv for level_mv in levels)
+        return (0,)
 
     def pulse_us(self, pin: int, timeout_us: int) -> int:
         """How long an input's pulse takes."""
@@ -295,14 +296,11 @@ class World:
                 return str(board.chip_mdegc)
             case "i" | "a" | "e":
                 pin = int(rest[0])
-                value = (
-                    board.level(pin)
-                    if word == "i"
-                    else board.microvolts(pin)
-                    if word == "a"
-                    else board.pulse_us(pin, int(rest[2]))
-                )
-                return " ".join((str(value), *(f"{of}:{count}" for of, count in board.edges())))
+                if word == "a":
+                    value = ",".join(map(str, board.microvolts(pin)))
+                else:
+                    value = str(board.level(pin) if word == "i" else board.pulse_us(pin, int(rest[2])))
+                return " ".join((value, *(f"{of}:{count}" for of, count in board.edges())))
             case _:
                 raise ValueError(word)
         return None
