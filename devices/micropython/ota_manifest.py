@@ -189,14 +189,19 @@ def unwrap(begin: bytes) -> "tuple[bytes, int]":
 
     Raises DecodeError.
     """
-    size, at = 0, 0
-    if len(begin) > 3 and begin[0] == 0x58:
-        size, at = begin[1], 2
-    elif len(begin) > 3 and begin[0] == 0x59:
-        size, at = begin[1] << 8 | begin[2], 3
-    if not 0 < size <= STATEMENT_BYTES_MAX or at + size > len(begin):
+    end = unwrapped_size(begin)
+    if begin[:1] not in (b"\x58", b"\x59") or end > len(begin):
         raise DecodeError("an update begins with a statement, as a byte string")
-    statement = begin[at : at + size]
-    if wrap(statement) != begin[: at + size]:
+    statement = begin[2 if begin[0] == 0x58 else 3 : end]
+    if wrap(statement) != begin[:end]:
         raise DecodeError("the length of the statement is not in its shortest form")
-    return statement, at + size
+    return statement, end
+
+
+def unwrapped_size(begin: bytes) -> int:
+    """Where the list of an update begins, as far as its first bytes tell: no less than 4."""
+    if begin[:1] == b"\x58" and len(begin) > 1:
+        return max(begin[1] + 2, 4)
+    if begin[:1] == b"\x59" and len(begin) > 2:
+        return max((begin[1] << 8 | begin[2]) + 3, 4)
+    return 4

@@ -11,7 +11,7 @@ import asyncio
 import sys
 
 from devices.micropython import ota_receiver as ota
-from devices.micropython.ota_manifest import STATEMENT_BYTES_MAX, unwrap
+from devices.micropython.ota_manifest import STATEMENT_BYTES_MAX, unwrap, unwrapped_size
 from puf import cbor
 from puf.errors import DecodeError
 
@@ -86,7 +86,7 @@ class Fetcher:
         self._told.set()
         return True
 
-    async def run(self, receiver: ota.Receiver) -> None:
+    async def run(self, receiver: "Any") -> None:
         """Does what `begin` is told, one after the other; never returns."""
         while True:
             await self._told.wait()
@@ -99,14 +99,14 @@ class Fetcher:
                     await self._join(network, key)
                 code = await self.fetch(url, receiver)
                 self._log("update by WiFi: " + ota.REASONS.get(code, "is staged"))
-            except (OSError, DecodeError) as error:
+            except (OSError, DecodeError, MemoryError) as error:
                 self._log(f"update by WiFi: {error}")
             finally:
                 self._job = None
                 if network:
                     self._leave()
 
-    async def fetch(self, url: str, receiver: ota.Receiver) -> int:
+    async def fetch(self, url: str, receiver: "Any") -> int:
         """Brings the update at `url` to `receiver`; the code that it ended with.
 
         Raises OSError when the server cannot be reached or gives none, DecodeError for a file that is none.
@@ -115,7 +115,7 @@ class Fetcher:
         statement, base = b"", 0
         answer = [ota.NOT_BEGUN, 0, 0]
         while True:
-            before = self.received_count
+            before = (len(statement), answer[1])
             try:
                 if not statement:
                     statement, base = unwrap(await self._get_begin(url))
@@ -125,17 +125,20 @@ class Fetcher:
                     return answer[0]
                 answer = await self._stream(url, base, receiver, answer)
             except (OSError, EOFError, asyncio.TimeoutError) as error:  # noqa: UP041  MicroPython has no other
-                failures = failures + 1 if self.received_count == before else 1
+                if statement:
+                    # What came until then counts.
+                    answer = self._tell(receiver, [ota.GO])
+                failures = failures + 1 if (len(statement), answer[1]) == before else 1
                 if failures > FAILURES_MAX:
                     raise OSError(f"{url} cannot be fetched: {error}") from None
                 await asyncio.sleep(PAUSE_MS * failures / 1000)
 
-    def _tell(self, receiver: ota.Receiver, message: "list[object]") -> "list[int]":
+    def _tell(self, receiver: "Any", message: "list[object]") -> "list[int]":
         answer = cbor.decode(receiver.handle(cbor.encode(message), self._now_ms()))
         assert isinstance(answer, list)  # noqa: S101  no dict comes but for ASK
         return answer
 
-    async def _settle(self, receiver: ota.Receiver, answer: "list[int]") -> "list[int]":
+    async def _settle(self, receiver: "Any", answer: "list[int]") -> "list[int]":
         """Lets the receiver work until it wants something, or has ended."""
         while answer[0] in (ota.WORKING, ota.BUSY):
             # Others of the board have their turn, too.
@@ -153,11 +156,13 @@ class Fetcher:
                     break
                 begin += data
             self.received_count += len(begin)
+            if begin[:1] in (b"", b"\x58", b"\x59") and len(begin) < unwrapped_size(begin):
+                raise EOFError("the connection ended early")
             return begin
         finally:
             await _close(writer)
 
-    async def _stream(self, url: str, base: int, receiver: ota.Receiver, answer: "list[int]") -> "list[int]":
+    async def _stream(self, url: str, base: int, receiver: "Any", answer: "list[int]") -> "list[int]":
         """Reads from what is wanted on, as long as what is wanted lies a little ahead."""
         at = answer[1]
         reader, writer, skip = await self._ask(url, base + at, 0)
@@ -181,7 +186,7 @@ class Fetcher:
         finally:
             await _close(writer)
 
-    async def _tell_data(self, receiver: ota.Receiver, at: int, data: bytes) -> "list[int]":
+    async def _tell_data(self, receiver: "Any", at: int, data: bytes) -> "list[int]":
         answer = self._tell(receiver, [ota.DATA, at, data])
         while answer[0] == ota.BUSY:
             await asyncio.sleep(0.2)

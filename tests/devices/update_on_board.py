@@ -12,7 +12,7 @@ gc.threshold(4096)  # type: ignore[attr-defined]
 # A device has these loaded always.
 from devices.micropython import errors, slots  # noqa: E402, F401
 from devices.micropython.ota import Receiver  # noqa: E402
-from puf import cbor, hkdf  # noqa: E402, F401
+from puf import cbor  # noqa: E402
 
 
 def main(root: str, path: str, publisher_hex: str) -> None:
