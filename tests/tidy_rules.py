@@ -36,6 +36,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # What is burnt into a board: the files of other folders must run on it, which another rule checks.
     "devices.micropython": ("lock_controller", "obd", "puf"),
+    # What makes, signs and brings firmware, on the side of the person who has the board.
+    "devices": ("devices.micropython", "puf"),
 }
 MAY_IMPORT_ANYTHING = ("tests", "hil")
 COMPOSITION_ROOT = re.compile(r"gateway/(?:cli\w*|demo\w*|__main__)\.py")
