@@ -318,7 +318,7 @@ async def ask(address: str, line: str) -> Any:
 async def _run(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
     if arguments.at:
         answer = await ask(arguments.at, " ".join(arguments.words))
-        for line in answer if isinstance(answer, list) else [answer]:
+        for line in answer if isinstance(answer, list) else ["done"] if answer is None else [answer]:
             say(line if isinstance(line, str) else json.dumps(line))
         return
     conditions = Conditions(arguments.latency_ms, arguments.interval_ms, arguments.loss)

@@ -83,7 +83,9 @@ class _Air:
     """The socket: calls and their answers, events in their order."""
 
     def __init__(self):
-        host, port = os.getenv("HIL_AIR", "").rsplit(":", 1)
+        host, _, port = (os.getenv("HIL_AIR") or "").rpartition(":")
+        if not port:
+            raise RuntimeError("HIL_AIR=host:port must say where the air is; start one: python -m hil.air")
         self.socket = socket.socket()
         self.socket.connect(socket.getaddrinfo(host, int(port))[0][-1])
         self.socket.send("board " + (os.getenv("HIL_ADDRESS") or "-") + "\n")

@@ -134,6 +134,7 @@ async def test_an_air_started_by_hand_says_where_it_is_and_answers(
             "loss": 0.5,
             "supervision_ms": None,
         }
+        assert await by_hand(capsys, "--at", address, "cut", BOARD, "3") == (0, "done\n")
         status, said = await by_hand(capsys, "--at", address, "fly")
         assert status == 1
         assert said.startswith("'fly' is none of:")

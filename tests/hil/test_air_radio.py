@@ -8,9 +8,11 @@ import pytest
 pytest.importorskip("bumble", reason="bumble is not installed: pip install 'cpchain-edge[dev]'")
 
 from bumble import att, gatt, hci
+from bumble.core import PhysicalTransport
 from bumble.device import AdvertisingType, Connection, Device
 from bumble.transport.common import AsyncPipeSink
 
+from hil.air_gatt import Client
 from hil.air_host import connect_command, make_device
 from hil.air_link import Conditions
 from hil.air_radio import Medium, Radio
@@ -193,6 +195,30 @@ def test_what_was_said_before_goodbye_arrives_before_it() -> None:
         assert written == [b"\0", b"\1", b"\2"]
         assert world.log[2:5] == ["02 written"] * 3
         assert sorted(world.log[5:]) == ["01 lost 0x16", "02 lost 0x13"]
+
+    run(story())
+
+
+def test_what_comes_right_after_an_answer_is_told_after_it() -> None:
+    async def story() -> None:
+        world = World()
+        await connected(world)
+        connection = world.connections[CENTRAL]
+        client = Client(connection, lambda event, *values: world.log.append(f"told {event} {values}"))
+        connection.gatt_client = client
+
+        async def read() -> None:
+            world.log.append(f"answer {await client.read_value(3, no_long_read=True)!r}")
+
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0)
+        # Both in one step, as when this process was busy for a while.
+        for pdu in (b"\x0bvalue", b"\x1b\x05\x00news", b"\x1b\x06\x00more"):
+            frame = len(pdu).to_bytes(2, "little") + b"\x04\x00" + pdu
+            world.radios[CENTRAL].on_link_acl_data(hci.Address(PERIPHERAL), PhysicalTransport.LE, frame)
+        await reading
+        await pass_ms(1)
+        assert world.log[2:] == ["answer b'value'", "told 18 (1, 5, b'news')", "told 18 (1, 6, b'more')"]
 
     run(story())
 

@@ -85,6 +85,7 @@ attempt(ble.config, "colour")
 attempt(ble.config, "mtu", mtu=1)
 attempt(ble.config, colour=1)
 attempt(ble.irq, 5)
+attempt(ble.active, True)
 """)
     assert lines == [
         "True False 256",
@@ -105,6 +106,7 @@ attempt(ble.irq, 5)
         "TypeError can't specify pos and kw args",
         "ValueError unknown config param",
         "ValueError invalid handler",
+        "RuntimeError HIL_AIR=host:port must say where the air is; start one: python -m hil.air",
     ]
 
 
