@@ -37,6 +37,7 @@ ADVERTISEMENT_BYTES_MAX = 31
 NUMBER_MAX = 0xFFFFFFFF
 BLOCK = 1_000
 """Numbers for one write to flash: about one write in 16 hours at a measurement each minute."""
+KEPT_BYTES = 16
 _PLAIN, _ENCRYPTED = 0x40, 0x41
 _UUID = b"\xd2\xfc"
 _HEAD = b"\x02\x01\x06"
@@ -96,14 +97,22 @@ class Numbers(Counter):
             Counter.__init__(self, notes, None, BLOCK)
             if self.epoch != epoch:
                 Counter.__init__(self, notes, epoch, BLOCK)
-        if len(kept) == 12:
-            kept_epoch, number, check = struct.unpack("<III", kept)
-            is_ours = kept_epoch == epoch and check == (epoch ^ number ^ 0x5A5A5A5A)
-            # Only numbers that the last write to flash has reserved.
-            if is_ours and max(self._bound - BLOCK, 0) <= number <= self._bound:
-                self._next = number
+        if len(kept) == KEPT_BYTES:
+            kept_epoch, number, safe, check = struct.unpack("<IIII", kept)
+            is_ours = kept_epoch == epoch and check == _check(epoch, number, safe)
+            # Only numbers that flash has reserved, and not long ago.
+            if is_ours and max(self._bound - 4 * BLOCK, 0) <= number <= safe <= self._bound:
+                self._next, self._safe = number, safe
 
     def keep(self) -> bytes:
-        """What is to lie in memory over a deep sleep: 12 bytes."""
-        epoch = self.epoch & 0xFFFFFFFF
-        return struct.pack("<III", epoch, self._next, epoch ^ self._next ^ 0x5A5A5A5A)
+        """What is to lie in memory over a deep sleep: bytes, KEPT_BYTES."""
+        epoch, number, safe = self.epoch, self._next, self._safe
+        # Beyond what 4 bytes can say nothing is kept, and the next start skips a block.
+        if max(epoch, number, safe) > NUMBER_MAX:
+            return b""
+        return struct.pack("<IIII", epoch, number, safe, _check(epoch, number, safe))
+
+
+def _check(epoch: int, number: int, safe: int) -> int:
+    """Tells what was kept from what else memory may hold."""
+    return epoch ^ number ^ safe ^ 0x5A5A5A5A

@@ -36,7 +36,7 @@ class Sensor:
         if kit.settings.get("encrypt") and epoch >= 0:
             self._key = bthome.beacon_key(kit.keys.grant_key(epoch))
             notes = Notes(kit.flash.slots("bthome"), kit.keys.settings_key(), "bthome")
-            self._numbers = bthome.Numbers(notes, epoch, self._rest[2:14])
+            self._numbers = bthome.Numbers(notes, epoch, self._rest[2:])
 
     def _keep(self) -> None:
         kept = self._numbers.keep() if self._numbers is not None else b""
