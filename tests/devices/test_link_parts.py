@@ -1,6 +1,8 @@
 """The parts of a device's link: frames, sealed messages, requests, settings, log, provisioning file."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -384,3 +386,22 @@ def test_only_who_keeps_the_pairing_knows_an_advertisement_and_the_next_one_look
 
 
 GOLDEN_HINT = "01028e51"
+
+
+# The documentation
+
+
+def test_the_documentation_of_the_service_says_what_the_code_does() -> None:
+    text = (Path(advert.__file__).parent / "GATT.md").read_text()
+    for uuid in (advert.SERVICE, advert.IN, advert.OUT, advert.INFO):
+        assert f"`{uuid}`" in text
+    names = ("STATUS", "TIME", "GRANT", "LOG", "SETTINGS", "OTA", "REBOOT", "GRANT_KEY")
+    for name in names:
+        assert f"| {getattr(commands, name)} {name} |" in text
+    for reason in range(commands.FORMAT_WRONG, commands.FAULT + 1):
+        assert f"\n| {reason} |" in text
+    frame = Splitter().split(b"hello", 20)[0]
+    assert f"`{frame.hex(' ')}`" in text
+    assert f"`{commands.request(commands.GRANT, 1, bytes([0xD1])).hex(' ')}`" in text
+    for number in range(commands.BUSY, commands.FAILED + 1):
+        assert re.search(rf"[:;] {number} [a-z]", text[text.index("Last words:") :])
