@@ -181,6 +181,30 @@ asyncio.run(main(act))
             assert await client.read_gatt_char(OUT) == b"new"
 
 
+async def test_writes_are_appended_until_the_program_reads_or_replace_each_other() -> None:
+    code = (
+        PERIPHERAL
+        + """
+count = 0
+def act(event, data):
+    global count
+    if event == 3:
+        count += 1
+        if count % 2 == 0:
+            print("value", ble.gatts_read(h_in))
+            ble.gatts_set_buffer(h_in, 100)
+asyncio.run(main(act))
+"""
+    )
+    async with Air() as air, board(air.address, code) as lock, Adapter(air.address) as adapter:
+        await lock.until("ready")
+        async with BleakClient(BOARD, backend=adapter.client) as client:
+            for said in (b"one", b"two", b"three", b"four"):
+                await client.write_gatt_char(IN, said, response=True)
+            assert await lock.until("value") == "value b'onetwo'"
+            assert await lock.until("value") == "value b'four'"
+
+
 async def test_a_handler_may_deny_a_read_and_set_the_value_it_answers_with() -> None:
     code = (
         PERIPHERAL
@@ -294,9 +318,10 @@ async def test_a_board_finds_another_discovers_it_and_works_with_it() -> None:
     serve = (
         PERIPHERAL
         + """
+ble.gatts_set_buffer(h_in, 400, True)
 def act(event, data):
     if event == 3:
-        print("value", ble.gatts_read(h_in))
+        print("value", len(ble.gatts_read(h_in)))
         ble.gatts_notify(data[0], h_out, b"told")
         ble.gatts_indicate(data[0], h_out, b"sure")
 asyncio.run(main(act))
@@ -358,6 +383,9 @@ wait(8)
         await lock.until("ready")
         async with board(air.address, visit, OTHER_BOARD) as car:
             lines = await car.rest()
+        assert await lock.until("value") == "value 9"
+        # Cut to what the MTU lets through.
+        assert await lock.until("value") == "value 253"
     advertised, response = b"\x02\x01\x06\x05\x09lock", b"\x05\xff\xff\xffhi"
     assert lines == [
         "(114,)",
@@ -473,6 +501,8 @@ def test_the_wire_is_the_same_on_a_board() -> None:
 
 async def test_a_board_that_sends_garbage_disturbs_nobody() -> None:
     chance = random.Random(3)
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     async with Air() as air:
         host, port = air.address.split(":")
         for _ in range(40):
@@ -488,3 +518,4 @@ async def test_a_board_that_sends_garbage_disturbs_nobody() -> None:
         async with board(air.address, PERIPHERAL + "\nasyncio.run(main(print))") as lock:
             assert await lock.line() == "ready 7 9 10"
             assert air.radios == [BOARD]
+    assert problems == []
