@@ -45,6 +45,28 @@ def compile_board(folder: Path) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
+def start_board(
+    compiled: Path, flash: Path, air: str, seed: str, address: str = ADDRESS
+) -> "subprocess.Popen[str]":
+    """A board with the chip of this seed, whose flash is a folder, on the air at host:port."""
+    environment = {
+        **os.environ,
+        "HIL_AIR": air,
+        "HIL_ADDRESS": address,
+        "MICROPYPATH": f"{compiled / 'hil'}:{compiled / 'slot'}:.frozen",
+    }
+    script = ROOT / "tests/devices/board_on_air.py"
+    return subprocess.Popen(
+        [*need_micropython(), "-X", f"heapsize={HEAP_SIZE}", str(script), seed],
+        cwd=flash,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 class BoardOnAir:
     """One board: its chip, its flash, and how it is known to its gateway and to a car."""
 
@@ -81,22 +103,7 @@ class BoardOnAir:
 
     def on(self) -> None:
         """Power comes."""
-        environment = {
-            **os.environ,
-            "HIL_AIR": self._air,
-            "HIL_ADDRESS": self.address,
-            "MICROPYPATH": f"{self._compiled / 'hil'}:{self._compiled / 'slot'}:.frozen",
-        }
-        script = ROOT / "tests/devices/board_on_air.py"
-        self.process = subprocess.Popen(
-            [*need_micropython(), "-X", f"heapsize={HEAP_SIZE}", str(script), self._seed],
-            cwd=self.flash,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        self.process = start_board(self._compiled, self.flash, self._air, self._seed, self.address)
 
     async def left(self) -> str:
         """What it said, once it has ended by itself."""
