@@ -98,6 +98,22 @@ def test_a_scanner_hears_what_it_asked_for(
     run(story())
 
 
+def test_each_scan_tells_each_device_anew() -> None:
+    async def story() -> None:
+        world = World()
+        advertiser, scanner = await world.join(PERIPHERAL), await world.join(CENTRAL)
+        heard: list[int] = []
+        scanner.host.on("advertising_report", lambda report: heard.append(int(report.event_type)))
+        await advertise(advertiser, AdvertisingType.UNDIRECTED)
+        for count in (1, 2):
+            await scanner.start_scanning(legacy=True, active=False, filter_duplicates=True)
+            await pass_ms(250)
+            await scanner.stop_scanning(legacy=True)
+            assert heard == [3] * count
+
+    run(story())
+
+
 async def connected(
     world: World, interval_ms: float = 15.0, supervision_ms: int = 420
 ) -> tuple[Device, Device]:
