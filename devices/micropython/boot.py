@@ -35,6 +35,7 @@ from devices.micropython import boot_state, slots  # noqa: E402
 boot_state.readout = _readout
 boot_state.readout_error = _error
 boot_state.root = _root
+boot_state.reset = machine.reset
 boot_state.loader = slots.LOADER
 WATCHDOG_MS = 30_000
 """More than the longest thing that a role does without feeding it: a signature check."""

@@ -4,6 +4,8 @@ Runs on CPython and MicroPython.  It is loaded from loader/ and stays when the r
 so the firmware in a slot sees this very module by its usual name.
 """
 
+import sys
+
 readout: "bytes | None" = None
 """The power-up pattern of the chip; None after a start that did not cut its power."""
 readout_error = ""
@@ -20,6 +22,8 @@ version = 0
 """Of the firmware that runs."""
 is_trial = False
 """Whether it has to confirm itself (devices/micropython/slots.py)."""
+reset = sys.exit
+"""Starts the board anew: machine.reset, as boot.py sets it."""
 watchdog: "object | None" = None
 """Restarts the board unless its `feed()` is called often enough; None in safe mode."""
 
@@ -33,4 +37,4 @@ def run() -> None:
     if slot:
         name = "devices.micropython.main_" + role
         __import__(name, None, None, ("main",)).main()
-        __import__("machine").reset()
+        reset()

@@ -50,10 +50,6 @@ from puf.errors import DecodeError, PufError
 if sys.implementation.name != "micropython":
     # For annotations only, which MicroPython does not look at.
     from collections.abc import Callable, Generator, Iterator
-    from typing import TypeVar
-
-    T = TypeVar("T")
-    Work = Generator[int, None, T]
 
 ASK, BEGIN, DATA, GO, FETCH = 0, 1, 2, 3, 4
 WANT, WORKING, STAGED, SAME, BUSY = 0, 1, 2, 3, 4
@@ -110,7 +106,7 @@ class Receiver:
         self._is_free = is_free
         self._fetch = fetch
         self._statement = b""
-        self._work: Work[None] | None = None
+        self._work: Generator[int, None, None] | None = None
         self.code = NOT_BEGUN
         self._wanted = 0
         self._size = 0
@@ -223,7 +219,7 @@ class Receiver:
         self._work = None
         self.code, self._wanted, self._size, self._data = code, 0, 0, b""
 
-    def _step(self, work: "Work[None]") -> None:
+    def _step(self, work: "Generator[int, None, None]") -> None:
         """Works until a piece is wanted, or this call has done its share."""
         self._spent = 0
         try:
@@ -241,7 +237,7 @@ class Receiver:
 
     # The update itself, as a generator of WANT and WORKING.  Each line may be the last before a power cut.
 
-    def _update(self, firmware: Firmware, flash: Slots, target: int) -> "Work[None]":
+    def _update(self, firmware: Firmware, flash: Slots, target: int) -> "Generator[int, None, None]":
         folder = flash.folder(target)
         manifest = folder + "/manifest"
         head = wrap(self._statement)
@@ -267,7 +263,7 @@ class Receiver:
             target, Marker(firmware.version, firmware.minimum, firmware.list_hash, firmware.role.encode())
         )
 
-    def _piece(self, offset: int, size_max: int) -> "Work[bytes]":
+    def _piece(self, offset: int, size_max: int) -> "Generator[int, None, bytes]":
         """What stands at `offset`, as soon as it is here."""
         while True:
             at = offset - self._data_at
@@ -278,7 +274,7 @@ class Receiver:
             self._wanted = offset
             yield WANT
 
-    def _receive_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Work[None]":
+    def _receive_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Generator[int, None, None]":
         _make_way(manifest[: -len("/manifest")], "manifest")
         self._data = b""
         with open(manifest, "wb") as file:
@@ -289,7 +285,7 @@ class Receiver:
                 file.write(data)
                 at += len(data)
 
-    def _check_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Work[bool]":
+    def _check_list(self, manifest: str, head: bytes, firmware: Firmware) -> "Generator[int, None, bool]":
         """Whether `manifest` is this statement and the list that it names, each item of which is right."""
         try:
             if os.stat(manifest)[6] != len(head) + firmware.list_size or not _begins_with(manifest, head):
@@ -318,7 +314,9 @@ class Receiver:
             return False
         return count <= FILES_MAX and size == firmware.content_size
 
-    def _remove_others(self, folder: str, manifest: str, at: int, firmware: Firmware) -> "Work[None]":
+    def _remove_others(
+        self, folder: str, manifest: str, at: int, firmware: Firmware
+    ) -> "Generator[int, None, None]":
         """Removes what the slot holds and the list does not name: both are sorted."""
         there = [path for path in slots.list_files(folder) if path not in OWN_FILES]
         index = 0
@@ -335,7 +333,7 @@ class Receiver:
             self._spent += CHUNK_BYTES
             yield WORKING
 
-    def _has(self, path: str, entry: Entry) -> "Work[bool]":
+    def _has(self, path: str, entry: Entry) -> "Generator[int, None, bool]":
         """Whether that file is there and right."""
         try:
             if os.stat(path)[6] != entry.size:
@@ -352,7 +350,7 @@ class Receiver:
             return False
         return bool(hasher.digest() == entry.digest)
 
-    def _copy(self, source: str, path: str) -> "Work[None]":
+    def _copy(self, source: str, path: str) -> "Generator[int, None, None]":
         with open(source, "rb") as old, open(path, "wb") as new:
             data = old.read(CHUNK_BYTES)
             while data:
@@ -361,7 +359,7 @@ class Receiver:
                 yield WORKING
                 data = old.read(CHUNK_BYTES)
 
-    def _receive(self, path: str, entry: Entry, offset: int) -> "Work[None]":
+    def _receive(self, path: str, entry: Entry, offset: int) -> "Generator[int, None, None]":
         for _ in range(TRIES):
             hasher = sha256()
             with open(path, "wb") as file:

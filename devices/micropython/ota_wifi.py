@@ -18,9 +18,8 @@ from puf.errors import DecodeError
 if sys.implementation.name != "micropython":
     # For annotations only, which MicroPython does not look at.
     from collections.abc import Awaitable, Callable
-    from typing import Any, TypeVar
 
-    T = TypeVar("T")
+    from devices.micropython.ota import Receiver
 
 URL_BYTES_MAX = 256
 LINE_BYTES_MAX = 512
@@ -86,7 +85,7 @@ class Fetcher:
         self._told.set()
         return True
 
-    async def run(self, receiver: "Any") -> None:
+    async def run(self, receiver: "Receiver") -> None:
         """Does what `begin` is told, one after the other; never returns."""
         while True:
             await self._told.wait()
@@ -106,7 +105,7 @@ class Fetcher:
                 if network:
                     self._leave()
 
-    async def fetch(self, url: str, receiver: "Any") -> int:
+    async def fetch(self, url: str, receiver: "Receiver") -> int:
         """Brings the update at `url` to `receiver`; the code that it ended with.
 
         Raises OSError when the server cannot be reached or gives none, DecodeError for a file that is none.
@@ -133,12 +132,12 @@ class Fetcher:
                     raise OSError(f"{url} cannot be fetched: {error}") from None
                 await asyncio.sleep(PAUSE_MS * failures / 1000)
 
-    def _tell(self, receiver: "Any", message: "list[object]") -> "list[int]":
+    def _tell(self, receiver: "Receiver", message: "list[object]") -> "list[int]":
         answer = cbor.decode(receiver.handle(cbor.encode(message), self._now_ms()))
         assert isinstance(answer, list)  # noqa: S101  no dict comes but for ASK
         return answer
 
-    async def _settle(self, receiver: "Any", answer: "list[int]") -> "list[int]":
+    async def _settle(self, receiver: "Receiver", answer: "list[int]") -> "list[int]":
         """Lets the receiver work until it wants something, or has ended."""
         while answer[0] in (ota.WORKING, ota.BUSY):
             # Others of the board have their turn, too.
@@ -151,7 +150,9 @@ class Fetcher:
         try:
             begin = b""
             while len(begin) < STATEMENT_BYTES_MAX + 3:
-                data = await _in_time(reader.read(STATEMENT_BYTES_MAX + 3 - len(begin)))
+                data = await asyncio.wait_for(
+                    reader.read(STATEMENT_BYTES_MAX + 3 - len(begin)), TIMEOUT_MS / 1000
+                )
                 if not data:
                     break
                 begin += data
@@ -162,14 +163,14 @@ class Fetcher:
         finally:
             await _close(writer)
 
-    async def _stream(self, url: str, base: int, receiver: "Any", answer: "list[int]") -> "list[int]":
+    async def _stream(self, url: str, base: int, receiver: "Receiver", answer: "list[int]") -> "list[int]":
         """Reads from what is wanted on, as long as what is wanted lies a little ahead."""
         at = answer[1]
         reader, writer, skip = await self._ask(url, base + at, 0)
         try:
             while True:
-                data = await _in_time(
-                    reader.read(min(skip, ota.DATA_BYTES_MAX) if skip else ota.DATA_BYTES_MAX)
+                data = await asyncio.wait_for(
+                    reader.read(min(skip or ota.DATA_BYTES_MAX, ota.DATA_BYTES_MAX)), TIMEOUT_MS / 1000
                 )
                 if not data:
                     raise EOFError("the connection ended early")
@@ -186,7 +187,7 @@ class Fetcher:
         finally:
             await _close(writer)
 
-    async def _tell_data(self, receiver: "Any", at: int, data: bytes) -> "list[int]":
+    async def _tell_data(self, receiver: "Receiver", at: int, data: bytes) -> "list[int]":
         answer = self._tell(receiver, [ota.DATA, at, data])
         while answer[0] == ota.BUSY:
             await asyncio.sleep(0.2)
@@ -198,12 +199,14 @@ class Fetcher:
     ) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter, int]":
         """Reader and writer at an answer's content, and how much of it lies before `begin`."""
         is_tls, host, port, path = parse_url(url)
-        reader, writer = await _in_time(asyncio.open_connection(host, port, ssl=is_tls or None))
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(host, port, ssl=is_tls or None), TIMEOUT_MS / 1000
+        )
         try:
             last = str(begin + size - 1) if size else ""
             request = f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nRange: bytes={begin}-{last}\r\n\r\n"
             writer.write(request.encode())
-            await _in_time(writer.drain())
+            await asyncio.wait_for(writer.drain(), TIMEOUT_MS / 1000)
             line = await _line(reader)
             parts = line.split(b" ")
             if len(parts) < 2 or not parts[0].startswith(b"HTTP/1."):
@@ -223,12 +226,8 @@ class Fetcher:
             raise
 
 
-async def _in_time(coroutine: "Awaitable[T]") -> "T":
-    return await asyncio.wait_for(coroutine, TIMEOUT_MS / 1000)
-
-
 async def _line(reader: "asyncio.StreamReader") -> bytes:
-    line = await _in_time(reader.readline())
+    line = await asyncio.wait_for(reader.readline(), TIMEOUT_MS / 1000)
     if not line.endswith(b"\n") or len(line) > LINE_BYTES_MAX:
         raise EOFError("the head of the answer is cut off")
     return bytes(line.strip())
@@ -243,12 +242,12 @@ async def _close(writer: "asyncio.StreamWriter") -> None:
         pass
 
 
-async def join(wlan: "Any", name: str, key: str) -> None:
+async def join(wlan: "object", name: str, key: str) -> None:
     """Joins a network by `wlan`, a network.WLAN of the board.  Raises OSError when that takes too long."""
-    wlan.active(True)
-    wlan.connect(name, key)
+    wlan.active(True)  # type: ignore[attr-defined]
+    wlan.connect(name, key)  # type: ignore[attr-defined]
     for _ in range(JOIN_MS // 100):
-        if wlan.isconnected():
+        if wlan.isconnected():  # type: ignore[attr-defined]
             return
         await asyncio.sleep(0.1)
     raise OSError(f"the network {name!r} was not joined in {JOIN_MS} ms; look at its name and key")

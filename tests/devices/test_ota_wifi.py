@@ -11,7 +11,7 @@ from devices.firmware_build import write_tree
 from devices.firmware_pack import marker, pack, read_files
 from devices.micropython import ota_receiver as ota
 from devices.micropython import ota_wifi
-from devices.micropython.ota_receiver import Receiver
+from devices.micropython.ota import Receiver
 from devices.micropython.ota_wifi import Fetcher, parse_url
 from devices.micropython.slots import NONE, Slots, State
 from puf.ed25519 import SigningKey
