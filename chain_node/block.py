@@ -17,7 +17,7 @@ signed: a C-certificate (COMMIT) makes a block final, a P-certificate (PREPARE) 
 and neither passes for the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
@@ -30,6 +30,8 @@ from chain_node.fields import (
     KEY_SIZE,
     SIGNATURE_SIZE,
     Fields,
+    argument_at,
+    blobs,
     check_blob,
     check_integer,
     end_of_item,
@@ -48,8 +50,6 @@ HEADER_ITEMS_MAX = 64
 BLOCK_SIZE_MAX = 1 << 24
 """Bytes of the longest block of any chain."""
 BLOCK_TX_LIMIT = 20_000
-BLOCK_ITEMS_MAX = BLOCK_TX_LIMIT + 64
-"""CBOR values in a block: its transactions, and a few."""
 CERTIFICATE_SIZE_MAX = 128 + 80 * VALIDATORS_MAX
 VOTE_SIZE_MAX = 512
 NO_PROPOSER = bytes(KEY_SIZE)
@@ -111,12 +111,7 @@ class Header:
     @classmethod
     def decode(cls, data: bytes) -> "Header":
         """Raises WireError."""
-        return cls.from_value(read(data, "header", HEADER_SIZE_MAX))
-
-    @classmethod
-    def from_value(cls, value: object) -> "Header":
-        """The header that a decoded CBOR value is.  Raises WireError."""
-        fields = Fields(value, "header")
+        fields = Fields(read(data, "header", HEADER_SIZE_MAX), "header")
         header = cls(
             version=fields.integer(1, "version", HEADER_VERSION, HEADER_VERSION),
             chain_id=fields.blob(2, "chain id"),
@@ -149,9 +144,7 @@ class Block:
     @staticmethod
     def header_of(data: bytes) -> Header:
         """The header of the block that `data` may be; nothing else of it is looked at.  Raises WireError."""
-        if data[:1] != b"\x82":
-            raise WireError("block", "it is not a list of header and transactions")
-        return Header.decode(data[1 : end_of_item(data, 1, "header", HEADER_ITEMS_MAX)])
+        return Block._begin(data)[0]
 
     @classmethod
     def decode(cls, data: bytes, known: Known | None = None) -> "Block":
@@ -160,25 +153,34 @@ class Block:
         known: transactions by hash, whose signatures were checked before and are not checked again.
         Raises WireError.
         """
-        value = read(data, "block", BLOCK_SIZE_MAX, items_max=BLOCK_ITEMS_MAX)
-        if not isinstance(value, list) or len(value) != 2:
-            raise WireError("block", "it is not a list of header and transactions")
-        header = Header.from_value(value[0])
-        items = value[1]
-        if not isinstance(items, list) or len(items) != header.tx_count:
+        if len(data) > BLOCK_SIZE_MAX:
+            raise WireError("block", f"it has {len(data)} bytes, the most is {BLOCK_SIZE_MAX}")
+        header, end = cls._begin(data)
+        count, begin = argument_at(data, end, 0x80)
+        if count != header.tx_count:
             raise WireError("block", f"its transactions are not a list of {header.tx_count}")
+
+        def items() -> Iterator[bytes]:
+            return blobs(data, begin, count, "block", "transaction", TX_SIZE_LIMIT)
+
+        # Before any of them is looked at: a signature costs hundred times as much.
+        if merkle_tree.root([merkle_tree.leaf_hash(item) for item in items()]) != header.tx_root:
+            raise WireError("block", "its transactions are not those of the header's tx_root")
         transactions = []
-        for index, item in enumerate(items):
-            if not isinstance(item, bytes) or len(item) > TX_SIZE_LIMIT:
-                raise WireError("block", f"transaction {index} is not at most {TX_SIZE_LIMIT} bytes")
+        for index, item in enumerate(items()):
             try:
-                transaction = Transaction.take(item, known)
+                transactions.append(Transaction.take(item, known))
             except Refused as error:
                 raise WireError("block", f"transaction {index}: {error}") from None
-            transactions.append(transaction)
-        if list_root(items) != header.tx_root:
-            raise WireError("block", "its transactions are not those of the header's tx_root")
         return cls(header, tuple(transactions))
+
+    @staticmethod
+    def _begin(data: bytes) -> tuple[Header, int]:
+        """The header, and where it ends."""
+        if data[:1] != b"\x82":
+            raise WireError("block", "it is not a list of header and transactions")
+        end = end_of_item(data, 1, "header", HEADER_ITEMS_MAX)
+        return Header.decode(data[1:end]), end
 
 
 class Phase(IntEnum):

@@ -4,6 +4,8 @@ Runs on CPython.  Every object of the chain is such a map.  A missing, surplus o
 number beyond its bounds and bytes of a wrong length raise WireError, which names the field.
 """
 
+from collections.abc import Iterator
+
 from chain_node.errors import WireError
 from puf import cbor
 from puf.errors import DecodeError
@@ -124,6 +126,43 @@ def end_of_item(data: bytes, at: int, what: str, items_max: int) -> int:
     if at > len(data):
         raise WireError(what, "it is cut off")
     return at
+
+
+def argument_at(data: bytes, at: int, major: int = 0) -> tuple[int, int]:
+    """(argument, end) of the head at `at`; -1 when it is of another type, cut off, or longer than needed.
+
+    major: the type's number in its place, 0x40 for bytes.  Source: RFC 8949, sections 3 and 4.2.1.
+    """
+    if at >= len(data):
+        return -1, at
+    first = data[at] - major
+    at += 1
+    if first < 24:
+        # Below nothing is another type.
+        return first, at
+    if first > 27:
+        return -1, at
+    size = 1 << (first - 24)
+    value = int.from_bytes(data[at : at + size], "big")
+    least = 24 if size == 1 else 1 << (4 * size)
+    return (value if value >= least and at + size <= len(data) else -1), at + size
+
+
+def blobs(data: bytes, at: int, count: int, what: str, name: str, size_max: int) -> Iterator[bytes]:
+    """Byte strings, `count` of them from `at` to the end of `data`, one after the other: a list may be long.
+
+    Raises WireError for what is none, or has more than `size_max` bytes.
+    """
+    for index in range(count):
+        size, begin = argument_at(data, at, 0x40)
+        if not 0 <= size <= size_max:
+            raise WireError(what, f"{name} {index} is not at most {size_max} bytes")
+        at = begin + size
+        if at > len(data):
+            raise WireError(what, "it is cut off")
+        yield data[begin:at]
+    if at != len(data):
+        raise WireError(what, "bytes follow it")
 
 
 def check_integer(value: object, what: str, name: str, low: int = 0, high: int = INT_MAX) -> int:

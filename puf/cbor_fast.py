@@ -267,6 +267,25 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 
 
+def _flat_size(value: object) -> int:
+    """Bytes of the encoding of a list of byte strings, small numbers and nothing; 0 for all else.
+
+    Every other encoding of the same is longer, so its length tells it from the right one, and megabytes
+    need not be written again to be compared.
+    """
+    if type(value) is not list:
+        return 0
+    size = len(_head(0x80, len(value)))
+    for item in value:
+        if type(item) is bytes:
+            size += len(_head(0x40, len(item))) + len(item)
+        elif item is None or (type(item) is int and 0 <= item < 24):
+            size += 1
+        else:
+            return 0
+    return size
+
+
 def decode(
     data: bytes | bytearray | memoryview, size_max: int = SIZE_MAX, depth_max: int = DEPTH_MAX
 ) -> object:
@@ -287,7 +306,8 @@ def decode(
                 return value
     try:
         value = loads(data, max_depth=depth_max, allow_indefinite=False, semantic_decoders=_EVERY_TAG)
-        is_exact = encode(value, depth_max) == data
+        size = _flat_size(value) if depth_max else 0
+        is_exact = size == len(data) if size else encode(value, depth_max) == data
     except (CBORDecodeError, TypeError, ValueError):
         is_exact = False
     return value if is_exact else cbor_pure.decode(data, size_max, depth_max)

@@ -142,13 +142,32 @@ def test_a_block_comes_back_and_known_transactions_are_not_verified_again() -> N
     assert again.transactions == (BLOCK.transactions[0], marked, BLOCK.transactions[2])
 
 
+def with_items(items: list[Any], *, has_root: bool) -> bytes:
+    """The block's header, if wanted with the root of these items, and the items."""
+    root = list_root([item if isinstance(item, bytes) else b"" for item in items])
+    header = replace(BLOCK.header, tx_root=root) if has_root else BLOCK.header
+    return cbor.encode([cbor.decode(header.data), items])
+
+
+@pytest.mark.parametrize(("at", "message"), [(2, "cut off"), (-1, "cut off"), (None, "bytes follow it")])
+def test_a_block_of_another_length_is_none(at: int | None, message: str) -> None:
+    data = BLOCK.encode()
+    with pytest.raises(WireError, match=message):
+        Block.decode(data[:at] if at else data + b"\0")
+
+
 def test_a_block_with_other_transactions_than_its_header_says_is_none() -> None:
-    value: Any = cbor.decode(BLOCK.encode())
-    header, items = value
+    items: list[Any] = [transaction.data for transaction in BLOCK.transactions]
     for others, message in (
         (items[:2], "not a list of 3"),
         ([*items[:2], items[1]], "not those of the header's tx_root"),
         ([items[1], items[0], items[2]], "not those of the header's tx_root"),
+        # Nor is any signature looked at before.
+        ([bytes(60), *items[1:]], "not those of the header's tx_root"),
+    ):
+        with pytest.raises(WireError, match=message):
+            Block.decode(with_items(others, has_root=False))
+    for others, message in (
         (
             [*items[:2], items[2][:-1] + bytes([items[2][-1] ^ 1])],
             "transaction 2: the signature on this cpc/tx is not that of",
@@ -158,7 +177,18 @@ def test_a_block_with_other_transactions_than_its_header_says_is_none() -> None:
         ([*items[:2], None], "transaction 2 is not at most 65536 bytes"),
     ):
         with pytest.raises(WireError, match=message):
-            Block.decode(cbor.encode([header, others]))
+            Block.decode(with_items(others, has_root=True))
+
+
+def test_a_transaction_with_a_longer_head_than_it_needs_is_none() -> None:
+    data = BLOCK.encode()
+    first = BLOCK.transactions[0].data
+    assert len(first) < 256
+    head = b"\x58" + bytes([len(first)])
+    assert data.count(head + first) == 1
+    longer = data.replace(head + first, b"\x59\x00" + bytes([len(first)]) + first)
+    with pytest.raises(WireError, match="transaction 0 is not at most"):
+        Block.decode(longer)
 
 
 def test_nobody_proposes_an_impeachment_block() -> None:

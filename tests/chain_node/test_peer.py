@@ -124,7 +124,7 @@ def test_a_block_that_nobody_wants_costs_no_signature() -> None:
         assert [item for item in pair.at_bob[before:] if not isinstance(item, int)] == []
     pair = Pair().settle()
     pair.alice.send(Proposal.KIND, frame(Proposal.KIND, payload))
-    with pytest.raises(PeerMisbehaved, match="transaction 0"):
+    with pytest.raises(PeerMisbehaved, match="not those of the header's tx_root"):
         pair.settle()
 
 

@@ -193,3 +193,17 @@ def test_both_make_the_same_of_every_short_input() -> None:
         _check_alike(bytes((first,)))
         for second in range(256):
             _check_alike(bytes((first, second)))
+
+
+@pytest.mark.parametrize("size", [0, 600])
+def test_a_flat_list_is_as_deep_as_any_other(size: int) -> None:
+    """Long ones are held against their length, not written again."""
+    data = cbor_fast.encode([bytes(size), 7, None])
+    assert cbor_fast.decode(data, depth_max=1) == [bytes(size), 7, None]
+    with pytest.raises(DecodeError, match="nested too deep"):
+        cbor_fast.decode(data, depth_max=0)
+    with pytest.raises(DecodeError, match="nested too deep"):
+        cbor_fast.decode(b"\x80", depth_max=0)
+    longer = data.replace(b"\x07", b"\x18\x07")
+    with pytest.raises(DecodeError, match="not the shortest form"):
+        cbor_fast.decode(longer)
