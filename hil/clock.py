@@ -8,10 +8,22 @@ real speed, for a visit, until there is another horizon.
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 ARRIVAL_TIMEOUT_MS = 600_000
 AHEAD_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """A board's heap; what stands in for built-in modules (hil/board_process.py) is in it."""
+
+    at_ms: int
+    live_bytes: int
+    """After a collection."""
+    peak_bytes: int
+    """The most at the beginning of any wait since the one before, garbage included."""
 
 
 class FakeClock:
@@ -21,6 +33,8 @@ class FakeClock:
         self.address = ""
         """host:port"""
         self._server: asyncio.Server | None = None
+        self.heaps: dict[str, list[Heap]] = {}
+        """What boards said of their heaps when they came to a horizon."""
         self._at_ms: dict[str, int] = {}
         """How late it is, at least, on each board that has power."""
         self._writers: dict[str, asyncio.StreamWriter] = {}
@@ -106,11 +120,13 @@ class FakeClock:
         name = ""
         try:
             while line := await reader.readline():
-                word, value = line.decode().split()
+                word, value, *heap = line.decode().split()
                 if word == "name":
                     name = value
                     self._writers[name] = writer
-                elif int(value) < self._horizon_ms:
+                    continue
+                self.heaps.setdefault(name, []).append(Heap(int(value), *map(int, heap)))
+                if int(value) < self._horizon_ms:
                     # It has just started, maybe long before the horizon.
                     self._send(name)
                 else:

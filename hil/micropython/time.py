@@ -8,12 +8,15 @@ horizon.  Up to there a wait costs nothing: the clock jumps to its end.  At the 
 from there on its clock runs as fast as everybody's, until there is another horizon.  So a day passes in
 seconds, and a visit in the middle of it takes as long as it takes.
 
-Lines on the socket: the board sends `name NAME`, and `at MS` when it has come to its horizon; the rig sends
-`to MS`.  HIL_NOW_MS is where the board's clock begins, HIL_BEGAN_MS where the rig's did.
+Lines on the socket: the board sends `name NAME`, and `at MS LIVE PEAK` when it has come to its horizon; the
+rig sends `to MS`.  LIVE is what its heap holds then, and PEAK the most that it held at the beginning of a
+wait, garbage included, since the line before; both in bytes.  HIL_NOW_MS is where the board's clock begins,
+HIL_BEGAN_MS where the rig's did.
 
 With HIL_LEASH=1 the board ends with its rig: when nobody holds the other end of its console any more.
 """
 
+import gc
 import os
 import sys
 
@@ -34,6 +37,7 @@ _began_ms = int(os.getenv("HIL_BEGAN_MS") or 0)
 _live_us = utime.ticks_us()
 """When the clock began to run at real speed; None while it jumps."""
 _socket = None
+_peak_bytes = 0
 _line = b""
 
 _watched = {}
@@ -79,8 +83,10 @@ def hil_heard(sock):
 
 def hil_pass(end_us):
     """Lets the clock jump towards `end_us` as far as it may.  Returns the us still to be waited."""
-    global _now_us
+    global _now_us, _peak_bytes
     now_us = ticks_us()
+    if _is_fake:
+        _peak_bytes = max(_peak_bytes, gc.mem_alloc())
     if _live_us is None:
         if end_us <= _horizon_us:
             _now_us = max(end_us, now_us)
@@ -160,10 +166,13 @@ localtime = gmtime
 
 def _arrive():
     """The horizon is here: say so, and run at real speed."""
-    global _now_us, _live_us
+    global _now_us, _live_us, _peak_bytes
     _now_us = _horizon_us
+    gc.collect()
+    live_bytes = gc.mem_alloc()
+    _socket.send(b"at %d %d %d\n" % (_horizon_us // 1000, live_bytes, max(_peak_bytes, live_bytes)))
+    _peak_bytes = 0
     _live_us = utime.ticks_us()
-    _socket.send(b"at %d\n" % (_horizon_us // 1000))
 
 
 def _hear_rig():

@@ -74,7 +74,9 @@ class Gateway:
     def caller(self) -> Caller:
         return Caller(self.party.did, self.party.identity)
 
-    def enrol(self, name: str, role: str, chip: str = "") -> Enrolled:
+    def enrol(
+        self, name: str, role: str, chip: str = "", settings: dict[str, int | str] | None = None
+    ) -> Enrolled:
         """A board with this chip (its own name, where nothing is said) is this gateway's from now on."""
         helper, root = _enrolled(chip or name)
         did = _name(name)
@@ -89,7 +91,7 @@ class Gateway:
             b"",
             self.party.credential.ccs,
             party.credential.ccs,
-            {"board": "simulated"},
+            {"board": "simulated", **(settings or {})},
         )
         secret = keys.derive(keys.pairwise(root, self.party.did, 0), keys.FAST_PATH)
         self.pairings[did] = Pairing(self.party.did, did, secret)
