@@ -457,6 +457,23 @@ def test_strangers_are_asked_for_a_cookie_then_turned_away_and_the_owner_comes_i
     assert gateway.has_met()
 
 
+def test_a_gateway_that_is_asked_for_a_cookie_says_it_and_is_let_in() -> None:
+    board = strong()
+    for number in range(session_module.UNASKED_BURST):
+        board.device.disconnect(visitor(seed=number).connect(board).session)
+    gateway = owner().connect(board, is_first=True)
+    assert gateway.link.sizes == [37, 12, 51, 45, 19, 9, 28, 36, 19]
+    assert len(gateway.ask(STATUS)) == 1
+
+
+def test_names_that_are_not_known_are_tried_twice_and_no_more() -> None:
+    session = strong().device.connect(b"x", 0)
+    message = DeviceLink(owner().caller, CALLEE, Pairing(GATEWAY, ME, b"x" * 32), Random(1)).start(0)
+    assert (session.receive(message, 0), session.state) == (b"\x81\x04", "fresh")
+    assert (session.receive(message, 0), session.state) == (b"\x81\x04", OVER)
+    assert session.receive(message, 0) == b""
+
+
 def test_a_board_that_moves_its_motor_begins_no_curve_work() -> None:
     board = strong()
     board.role.moves = True
