@@ -11,16 +11,13 @@ import os
 import sys
 import time
 
-import bluetooth
 import machine
 
-from devices.micropython import boot_state, hal, log_ring, provision, slots
+from devices.micropython import boot_state, log_ring, provision
 from devices.micropython.device_keys import MEMORY_BYTES, open_device
 from devices.micropython.flash import Flash
 from devices.micropython.log_ring import Log
-from devices.micropython.ota import Receiver
-from devices.micropython.session import PROVED, Device
-from devices.micropython.settings import Settings
+from devices.micropython.uptime import Clock
 
 LOG_BYTES = 2_048
 SELF_TEST_MS = 5_000
@@ -53,8 +50,10 @@ class Memory:
 class Kit:
     """What a role may need: `clock`, `log`, `memory`, `flash`, `keys`, `settings`, `data` of the board."""
 
-    def __init__(self, role: str, fields: "dict[str, tuple[int | str, int | None, int]]") -> None:
-        self.clock = hal.Clock()
+    def __init__(self, role: str) -> None:
+        """The keys first: what finds them needs the room that the rest takes afterwards."""
+        self.role = role
+        self.clock = Clock()
         self.log = Log(LOG_BYTES, self.clock)
         self.memory = Memory()
         root = boot_state.root
@@ -66,18 +65,26 @@ class Kit:
         )
         boot_state.readout = None
         gc.collect()
+        self.device: object = None
+
+    def open_settings(self, fields: "dict[str, tuple[int | str, int | None, int]]") -> None:
+        """The settings of the role, and with them the board's data and the radio.  Raises BoardError."""
+        import bluetooth
+
+        from devices.micropython import hal
+        from devices.micropython.settings import Settings
+
         wanted = dict(BOARD)
         wanted.update(fields)
         self.settings = Settings(
             self.flash.slots("settings"), self.keys.settings_key(), wanted, self.provision.settings
         )
         self.board = str(self.settings.get("board"))
-        self.data = hal.part(hal.find(root, boot_state.slot, self.board), role)
-        self.device: Device | None = None
+        self.data = hal.part(hal.find(boot_state.root, boot_state.slot, self.board), self.role)
         self.ble = bluetooth.BLE()
         self.log.write(
             log_ring.INFO,
-            f"{role} {self.keys.name} firmware {boot_state.version} slot {boot_state.slot or 'none'} "
+            f"{self.role} {self.keys.name} firmware {boot_state.version} slot {boot_state.slot or 'none'} "
             f"start {machine.reset_cause()} heap {gc.mem_alloc()}",
         )
 
@@ -96,16 +103,22 @@ class Kit:
     def is_near(self) -> bool:
         """Whether a vehicle that has proved itself is connected."""
         if self.device is not None:
+            from devices.micropython.session import PROVED
+
             for session in self.device.sessions:
                 visitor = session._visitor
                 if session.state == PROVED and visitor is not None and not visitor.is_owner:
                     return True
         return False
 
-    def make_device(self, role: object) -> Device:
-        """What sessions of this device share."""
+    def make_device(self, role: object) -> object:
+        """What sessions of this device share.  Their code is loaded here, once the keys' own is forgotten."""
+        from devices.micropython.session import Device
+
         receiver = None
         if self.provision.publisher:
+            from devices.micropython.ota import Receiver
+
             is_free = getattr(role, "is_moving", None)
             receiver = Receiver(
                 boot_state.root,
@@ -123,16 +136,29 @@ class Kit:
     async def confirm(self) -> None:
         """A trial of this firmware has gone well so far."""
         await asyncio.sleep_ms(SELF_TEST_MS)
-        if slots.confirm():
-            self.log.write(log_ring.INFO, f"firmware {boot_state.version} confirmed")
+        self.accept()
+
+    def accept(self) -> None:
+        """Confirms a trial now."""
+        if boot_state.is_trial:
+            from devices.micropython import slots
+
+            if slots.confirm():
+                self.log.write(log_ring.INFO, f"firmware {boot_state.version} confirmed")
 
 
 async def _work(kit: Kit, role: object) -> None:
     """The role's own work, and the watchdog's food: who hangs here is not fed."""
-    while True:
-        kit.feed()
-        wait_ms = role.tick(kit.clock())
-        await asyncio.sleep_ms(min(max(wait_ms, 1), FEED_MS))
+    try:
+        while True:
+            kit.feed()
+            wait_ms = role.tick(kit.clock())
+            await asyncio.sleep_ms(min(max(wait_ms, 1), FEED_MS))
+    except Exception as error:
+        # A role that cannot work is no good half; its pins let go of everything at a restart.
+        kit.log.write(log_ring.ERROR, repr(error))
+        sys.print_exception(error)
+        machine.reset()
 
 
 async def serve(kit: Kit, role: object) -> None:

@@ -51,21 +51,6 @@ def part(data: "dict[str, object]", role: str) -> "dict[str, object]":
     return found
 
 
-class Clock:
-    """Milliseconds since power-on that do not wrap; look at it at least once in six days."""
-
-    def __init__(self) -> None:
-        self._last = time.ticks_ms()
-        self._now_ms = 0
-
-    def __call__(self) -> int:
-        """Now."""
-        ticks = time.ticks_ms()
-        self._now_ms += time.ticks_diff(ticks, self._last)
-        self._last = ticks
-        return self._now_ms
-
-
 def every(period_ms: int, callback: object) -> object:
     """Calls `callback(timer)` that often, also while the program computes.  `deinit()` ends it."""
     return machine.Timer(0, mode=machine.Timer.PERIODIC, period=period_ms, callback=callback)

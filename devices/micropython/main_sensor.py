@@ -12,9 +12,7 @@ import asyncio
 
 import machine
 
-from devices.micropython import boot_state, bthome, compose, log_ring, role_sensor, slots
-from devices.micropython.gatt import Server
-from devices.micropython.session import PROVED
+from devices.micropython import compose
 from puf.notes import Notes
 
 
@@ -22,14 +20,19 @@ class Sensor:
     """A sensor's hours."""
 
     def __init__(self) -> None:
-        self.kit = kit = compose.Kit("sensor", role_sensor.SETTINGS)
+        self.kit = kit = compose.Kit("sensor")
+        from devices.micropython import role_sensor
+
+        kit.open_settings(role_sensor.SETTINGS)
         self.role = role_sensor.Role(kit.data, kit.settings, kit.clock, kit.wait)
         self._rest = kit.memory.rest()
         self._round = self._rest[0] << 8 | self._rest[1] if len(self._rest) > 1 else 0
         self._key: bytes | None = None
-        self._numbers: bthome.Numbers | None = None
+        self._numbers: object = None
 
     def _open_key(self) -> None:
+        from devices.micropython import bthome
+
         kit = self.kit
         epoch = kit.keys.grant_epoch
         self._key = self._numbers = None
@@ -62,6 +65,10 @@ class Sensor:
 
     async def window(self) -> None:
         """Can be connected to for a while, and as long as somebody is at work."""
+        # A waking without a window needs none of this.
+        from devices.micropython.gatt import Server
+        from devices.micropython.session import PROVED
+
         kit = self.kit
         device = kit.make_device(self.role)
         serving = asyncio.create_task(Server(kit.ble, device, kit.clock).run())
@@ -92,8 +99,7 @@ class Sensor:
                 await self.window()
             self._round -= 1
             await self.advertise()
-            if slots.confirm():
-                kit.log.write(log_ring.INFO, f"firmware {boot_state.version} confirmed")
+            kit.accept()
             left_ms = max(int(kit.settings.get("every_ms")) - (kit.clock() - began_ms), 1)
             if self.role.can_sleep(kit.clock()):
                 self._keep()

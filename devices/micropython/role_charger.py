@@ -144,6 +144,10 @@ class Role:
         self._is_busy = True
         try:
             self._sense(now_ms)
+        except Exception:
+            # Whatever it is, nothing may go on by itself.
+            self._contactor.close(False)
+            raise
         finally:
             self._is_busy = False
 

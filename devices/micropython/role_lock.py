@@ -140,6 +140,10 @@ class Role:
         self._is_busy = True
         try:
             self._sense(now_ms)
+        except Exception:
+            # Whatever it is, nothing may go on by itself.
+            self._motor.drive(0)
+            raise
         finally:
             self._is_busy = False
 

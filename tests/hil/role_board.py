@@ -16,6 +16,7 @@ from devices.micropython import hal  # noqa: E402
 from devices.micropython.flash import Flash  # noqa: E402
 from devices.micropython.log_ring import Log  # noqa: E402
 from devices.micropython.settings import Settings  # noqa: E402
+from devices.micropython.uptime import Clock  # noqa: E402
 from puf.notes import Notes  # noqa: E402
 
 KEY = b"k" * 32
@@ -53,7 +54,7 @@ def orders(role, clock):
 
 
 async def main():
-    clock = hal.Clock()
+    clock = Clock()
     log = Log(2048, clock)
     role = make(os.getenv("HIL_BOARD").rstrip("0123456789"), clock, log)
     gc.collect()
