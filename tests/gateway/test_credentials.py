@@ -14,9 +14,11 @@ from gateway import credentials
 from gateway.credential_exchange import Request, make_request, open_question, open_request
 from gateway.credential_registry import KEPT_MS, QUESTIONS_MAX, CredentialRegistry
 from gateway.credentials import DAY_MS, CredentialRefused, Verified, check
-from gateway.devices import Devices
+from gateway.database import open_database
+from gateway.devices import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Devices
 from gateway.enrolment import TTL_MS, Site
 from gateway.errors import AnchorError, EvidenceError
+from gateway.status_keeper import list_state
 from puf import cwt, sd_cwt, status_list
 from puf.did import did_cpc
 from puf.did_pairwise import pairwise_key
@@ -331,6 +333,19 @@ def test_a_node_that_is_away_costs_no_credential_and_two_answers_at_once_are_one
     registrar.before = taken
     with pytest.raises(CredentialError, match="nobody was asked"):
         verify(site, again, registrar)
+
+
+def test_a_registry_of_before_is_read_as_it_is_and_gains_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    open_database(path, schema=SCHEMA, schema_version=SCHEMA_VERSION, application_id=APPLICATION_ID).close()
+    with Devices(path, KEY, is_read_only=True) as old:
+        assert CredentialRegistry(old).all() == []
+        assert list_state(old.connection).failures == 0
+        assert not old.has_credentials
+    with Devices(path, KEY) as made:
+        assert made.has_credentials
+        assert CredentialRegistry(made).all() == []
+        assert CredentialRegistry(made).take(b"n") is None
 
 
 def test_every_bit_of_a_presentation_counts(site: Site, registrar: LedgerRegistrar) -> None:

@@ -342,6 +342,26 @@ def test_every_flipped_bit_and_every_cut_ends_the_meeting() -> None:
         refuse_responder(lock, data, FORMAT, TAG, ORDER)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        [1, b"n" * 7, b"n" * 16],
+        [1, b"n" * 9, b"n" * 16],
+        [1, b"n" * 8, b"n" * 15],
+        [1, b"n" * 8, "n" * 16],
+        [1, 8, b"n" * 16],
+        [2, b"n" * 16, b"n" * 15],
+        [3, b"n" * 17],
+        [3, None],
+        [3, [b"n" * 16]],
+    ],
+)
+def test_each_part_has_its_type_and_its_length(message: list[object]) -> None:
+    with pytest.raises(FastPathError) as refused:
+        fast_path._parse(cbor.encode(message))
+    assert refused.value.reason == FORMAT
+
+
 @given(st.binary(max_size=80) | st.lists(st.integers(0, 5) | st.binary(max_size=20)).map(cbor.encode))
 @settings(deadline=None, max_examples=150)
 def test_garbage_ends_the_meeting_with_its_one_error(data: bytes) -> None:

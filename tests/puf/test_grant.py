@@ -354,6 +354,14 @@ def test_claims_that_are_not_those_of_a_grant_are_refused(change: dict[int, obje
     assert reason(doorkeeper(), bad) == grant.FORMAT
 
 
+@pytest.mark.parametrize("kid", [b"", bytes(3), bytes(5)])
+def test_an_epoch_has_one_spelling(kid: bytes) -> None:
+    aad = cbor.encode([GATEWAY, LOCK])
+    assert reason(doorkeeper(), cose_mac.mac0("cpc/device-grant", cbor.encode(CLAIMS), kid, KEY, aad)) == (
+        grant.FORMAT
+    )
+
+
 @given(st.binary(max_size=100))
 @settings(deadline=None, max_examples=150)
 def test_garbage_is_no_grant(data: bytes) -> None:

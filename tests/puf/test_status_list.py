@@ -215,3 +215,16 @@ def test_indices_are_drawn_at_random_and_never_twice() -> None:
     assert sum(index < 1 << 15 for index in taken) in range(430, 570)
     with pytest.raises(ValueError, match="begin another list"):
         status_list.free_index(bytes, {0}, 1)
+
+
+def test_what_no_list_can_be_or_hold_is_our_own_mistake() -> None:
+    for array, bits in ((b"", 1), (bytes(status_list.SIZE_MAX + 1), 1), (bytes(8), 3), (bytes(8), 0)):
+        with pytest.raises(ValueError, match="1, 2, 4 or 8 bits"):
+            StatusList(array, bits)
+    statuses = StatusList(bytes(2), 2)
+    for index, status in ((-1, 1), (8, 1), (0, 4), (0, -1)):
+        with pytest.raises(ValueError, match="cannot become"):
+            statuses.put(index, status)
+    assert statuses.array == bytes(2)
+    with pytest.raises(ValueError, match="a second at least"):
+        status_list.sign(statuses, URI, KEY, NOW_MS, 999)
