@@ -120,6 +120,10 @@ crash-chain: .venv/.dev ## Cut the power at 1,000 points of a chain's life and l
 kill: .venv/.dev ## Kill a gateway at 200 moments of a replay and look for lost records (long)
 	.venv/bin/python -m tests.kill --runs 200
 
+.PHONY: crash-firmware
+crash-firmware: .venv/.dev ## Cut the power at every write of a board's update and see it start (long)
+	.venv/bin/python -m tests.crash_firmware
+
 .PHONY: faults
 faults: .venv/.dev ## Kill gateways while their broker is ended, half-open for 40 s or their disk is full (long)
 	.venv/bin/python -m tests.faults
@@ -139,6 +143,16 @@ model: .venv/.dev ## Check the model of consensus in every case; needs Java (min
 .PHONY: model-device
 model-device: .venv/.dev ## Check the models of the handshakes against an attacker; needs Java (a minute)
 	.venv/bin/python -m tests.model_device
+
+.PHONY: firmware
+firmware: .venv/.dev ## Make the firmware of boards in build/firmware: ROLE=lock VERSION=number
+	.venv/bin/python -m devices.firmware_build $(ROLE) $(if $(VERSION),--version $(VERSION))
+
+.PHONY: flash
+flash: .venv/.dev ## Put it on a board that runs MicroPython: ROLE=lock PORT=/dev/ttyUSB0 PROVISION=file
+	@[ -n "$(ROLE)" ] && [ -n "$(PORT)" ] || { echo "make flash ROLE=lock PORT=/dev/ttyUSB0 PROVISION=lock1.cbor" >&2; exit 2; }
+	.venv/bin/python -m devices.firmware_flash --role "$(ROLE)" --port "$(PORT)" \
+		$(if $(PROVISION),--provision "$(PROVISION)")
 
 .PHONY: examples
 examples: .venv/.dev ## Run every example in tests/examples

@@ -22,6 +22,7 @@ from gateway import (
     cli_device,
     cli_did,
     cli_enroll,
+    cli_firmware,
     cli_gateway,
     cli_node,
     cli_obd,
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     subcommands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (
         *(demo, cli_gateway, cli_read, cli_proof, cli_verify, cli_obd, cli_remote),
-        *(cli_enroll, cli_device, cli_credential, cli_node, cli_wallet, cli_did, cli_puf),
+        *(cli_enroll, cli_device, cli_firmware, cli_credential, cli_node, cli_wallet, cli_did, cli_puf),
     ):
         module.add(subcommands)
     return main_parser

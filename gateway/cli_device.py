@@ -7,7 +7,13 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from functools import partial
 from pathlib import Path
 
-from gateway import cli_chain, cli_device_ble, cli_device_simulated, cli_device_visit
+from gateway import (
+    cli_chain,
+    cli_device_ble,
+    cli_device_simulated,
+    cli_device_update,
+    cli_device_visit,
+)
 from gateway.cli_enroll import add_source, device_json, device_name, show_record, source_of
 from gateway.cli_output import EXIT_OK, Output, UsageError, whole_number
 from gateway.cli_registrar import add_site, look_at_site, open_registrar, open_site
@@ -80,7 +86,7 @@ def add(subcommands: "_SubParsersAction[ArgumentParser]") -> None:
     statuses.add_argument("--out", type=Path, metavar="FILE", required=True, help="where to write the list")
     add_site(statuses)
     statuses.set_defaults(run=run_status_list)
-    for commands in (cli_device_ble, cli_device_visit):
+    for commands in (cli_device_ble, cli_device_visit, cli_device_update):
         commands.add(partial(cli_chain.add_command, kinds, commands.EXAMPLES))
 
 

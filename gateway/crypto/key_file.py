@@ -1,6 +1,6 @@
-"""The two files that hold a secret: a gateway's key and a reader's key.
+"""The files that hold a secret: keys of a gateway, of a reader, and of who publishes firmware.
 
-Runs on CPython (Linux).  Each is one line, `cpc-gateway-key-1:SEED:CHECK` or `cpc-reader-key-1:SEED:CHECK`:
+Runs on CPython (Linux).  Each is one line, `cpc-gateway-key-1:SEED:CHECK` (or reader, or publisher):
 32 random bytes in hex, and the first four bytes of the SHA-256 of all that stands before the second colon,
 so that a slip of the disk or of a hand is noticed.  Mode 0600.  A file appears whole and synced, or not at
 all, and is never overwritten: a key lost is data lost.
@@ -28,6 +28,7 @@ from puf.x25519 import PrivateKey
 
 SEED_SIZE = 32
 _GATEWAY = "gateway"
+_PUBLISHER = "publisher"
 _READER = "reader"
 FILE_SIZE_MAX = 4096
 
@@ -88,6 +89,18 @@ def create_reader_key(path: str | os.PathLike[str]) -> PrivateKey:
 def load_reader_key(path: str | os.PathLike[str]) -> PrivateKey:
     """The reader key in `path`.  Raises as `load_gateway_key` does."""
     return _reader_key(_load(Path(path), _READER))
+
+
+def create_publisher_key(path: str | os.PathLike[str]) -> SigningKey:
+    """Make a new key that signs firmware in the file `path`.  Raises KeyFileExists, KeyFileError."""
+    key = SigningKey.generate()
+    create_file(Path(path), _text(_PUBLISHER, key.seed))
+    return key
+
+
+def load_publisher_key(path: str | os.PathLike[str]) -> SigningKey:
+    """The publisher's key in `path`.  Raises as `load_gateway_key` does."""
+    return SigningKey(_load(Path(path), _PUBLISHER))
 
 
 def reader_public_text(public: bytes) -> str:
