@@ -16,6 +16,7 @@ Lines from a board, and what is answered:
     i T pin           a level        a T pin     microvolts,..  e T pin level timeout   us of a pulse
     q T pin           it counts falling edges of this pin       t T           temperature, mdegC
     g T timeout pid state            a watchdog begins          f T   it is fed         b T kind   it leaves
+    u T port hex      what comes back on a serial line, hex, or `-` for nothing
 
 T is the board's clock in us.  After an answer stand `pin:count` for edges since the last answer.  What is at
 which pin is said by the same file that the board has (devices/micropython/boards/).
@@ -27,6 +28,7 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -35,6 +37,7 @@ from typing import Any
 
 from hil.errors import RigError
 from hil.world_parts import Arm, Battery, Bay, Socket
+from lock_controller.meter import ask, crc16
 from puf.puf_simulator import SimulatedChip
 
 BOARDS = Path(__file__).resolve().parent.parent / "devices" / "micropython" / "boards"
@@ -221,6 +224,17 @@ class BoardWorld:
         pulse_us = self.bay.echo_us(number)
         return -1 if pulse_us > timeout_us else pulse_us
 
+    def serial(self, data: bytes) -> bytes:
+        """What the meter on a serial line answers to a request."""
+        meter = self.data.get("meter", {})
+        if meter.get("kind") != "modbus" or data != ask(meter["address"], meter["register"]):
+            return b""
+        if self.socket.is_meter_dead:
+            return b""
+        units = self.socket.energy_uwh / 1e6 / meter["unit_wh"]
+        body = struct.pack(">BBBf", meter["address"], 4, 4, units * (100 if self.socket.is_meter_mad else 1))
+        return body + struct.pack("<H", crc16(body))
+
     def edges(self) -> list[tuple[int, int]]:
         """(pin, falling edges) since this was asked last."""
         if self.role != "charger" or self.data["meter"].get("pin") not in self._counted:
@@ -292,6 +306,8 @@ class World:
                 chip = SimulatedChip(bytes.fromhex(rest[0]))
                 chip.read_count = int.from_bytes(os.urandom(6), "big")
                 return chip.read().hex()
+            case "u":
+                return board.serial(bytes.fromhex(rest[1])).hex() or "-"
             case "t":
                 return str(board.chip_mdegc)
             case "i" | "a" | "e":

@@ -66,6 +66,8 @@ class Kit:
         boot_state.readout = None
         gc.collect()
         self.device: object = None
+        self.fetch: object = None
+        """What begins to fetch an update by WiFi, where the role can."""
 
     def open_settings(self, fields: "dict[str, tuple[int | str, int | None, int]]") -> None:
         """The settings of the role, and with them the board's data and the radio.  Raises BoardError."""
@@ -126,7 +128,9 @@ class Kit:
                 role.KIND,
                 self.board,
                 (lambda: not is_free(self.clock())) if is_free else None,
+                self.fetch,
             )
+        self.receiver = receiver
         self.device = Device(
             self.keys, role, receiver, self.log, self.settings, str(boot_state.version), os.urandom,
             self.clock(),

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,13 @@ class RoleBoard:
     """One board; `world`: what is around it; `lines`: what it has said."""
 
     def __init__(
-        self, world: BoardWorld, clock: FakeClock, folder: Path, address: str, settings: dict[str, int]
+        self,
+        world: BoardWorld,
+        clock: FakeClock,
+        folder: Path,
+        address: str,
+        settings: dict[str, int],
+        board: dict[str, Any],
     ) -> None:
         self.world = world
         self.lines: list[str] = []
@@ -36,6 +41,7 @@ class RoleBoard:
         self._folder = folder
         self._address = address
         self._settings = settings
+        self._board = board
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -43,7 +49,7 @@ class RoleBoard:
         """Power comes; returns when the role runs."""
         if not self._folder.exists():
             write_tree(self._folder / "a", compiled(self.world.role))
-            shutil.copy(BOARDS / "simulated.json", self._folder / "board.json")
+            (self._folder / "board.json").write_text(json.dumps(self._board))
             (self._folder / "settings.json").write_text(json.dumps(self._settings))
         name = self.world.name
         self._clock.enter(name)
@@ -125,11 +131,14 @@ class RoleBoard:
 
 
 @contextlib.asynccontextmanager
-async def role_board(name: str, folder: Path, **settings: int) -> AsyncIterator[RoleBoard]:
-    """A board that has power, with these settings."""
-    world = World()
+async def role_board(
+    name: str, folder: Path, board_name: str = "simulated", **settings: int
+) -> AsyncIterator[RoleBoard]:
+    """A board that has power, with these settings and the pins of that board."""
+    data = json.loads((BOARDS / f"{board_name}.json").read_text())
+    world = World(data)
     async with FakeClock() as clock, served(world) as address:
-        board = RoleBoard(world.board(name), clock, folder / name, address, settings)
+        board = RoleBoard(world.board(name), clock, folder / name, address, settings, data)
         await board.on()
         try:
             yield board

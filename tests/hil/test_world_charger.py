@@ -19,9 +19,10 @@ async def charging(board: RoleBoard) -> None:
     assert board.world.socket.is_live
 
 
-def test_a_session_is_counted_to_the_wh_and_ends_with_the_plug(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pins", ["simulated", "esp32-devkitc-v4"], ids=["pulses", "modbus"])
+def test_a_session_is_counted_to_the_wh_and_ends_with_the_plug(pins: str, tmp_path: Path) -> None:
     async def story() -> None:
-        async with role_board("charger1", tmp_path) as board:
+        async with role_board("charger1", tmp_path, pins) as board:
             socket = board.world.socket
             await charging(board)
             assert socket.duty_u16 == 533_333 * 65_535 // 1_000_000
@@ -30,7 +31,7 @@ def test_a_session_is_counted_to_the_wh_and_ends_with_the_plug(tmp_path: Path) -
             await board.pass_ms(20_000)
             status = await board.status()
             assert (status["state"], status["car"], status["offered_ma"]) == ("charging", "C", 32_000)
-            assert status["session_wh"] == pytest.approx(socket.energy_uwh / 1e6, abs=2.5)
+            assert status["session_wh"] == pytest.approx(socket.energy_uwh / 1e6, abs=4)
             assert status["session_wh"] > 40
             board.world.unplug()
             await board.pass_ms(2_000)
@@ -129,5 +130,18 @@ def test_a_grant_that_waits_too_long_for_a_plug_is_over(tmp_path: Path) -> None:
             board.world.charge()
             await board.pass_ms(2_000)
             assert not board.world.socket.is_live
+
+    asyncio.run(story())
+
+
+def test_a_meter_that_falls_silent_stops_the_session(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with role_board("charger1", tmp_path, "esp32-devkitc-v4") as board:
+            await charging(board)
+            board.world.socket.is_meter_dead = True
+            await board.pass_ms(8_000)
+            assert not board.world.socket.is_live
+            assert (await board.status())["meter"] == "silent"
+            assert await board.act(CHARGE, "car1") == 64
 
     asyncio.run(story())
