@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-import bluetooth  # type: ignore[import-not-found]
+import bluetooth
 
 from devices.micropython import device_keys, provision
 from devices.micropython.flash import Flash
