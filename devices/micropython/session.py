@@ -112,6 +112,13 @@ class Device:
         if was_meeting:
             self.forget_meetings()
 
+    def has_visitor(self) -> bool:
+        """Whether somebody who is not the gateway has proved itself and is connected."""
+        for session in self.sessions:
+            if session.is_visited():
+                return True
+        return False
+
     def forget_meetings(self) -> None:
         """Unloads what a first meeting needs, when none is going on."""
         for session in self.sessions:
@@ -204,6 +211,10 @@ class Session:
         if len(self._device.sessions) < SESSIONS_MAX or self._belongs():
             return self.deadline_ms
         return min(self.deadline_ms, self.began_ms + CROWDED_MS.get(self.state, MEETING_MS))
+
+    def is_visited(self) -> bool:
+        """Whether who is at the other end has proved itself, and is not the gateway."""
+        return self.state == PROVED and self._visitor is not None and not self._visitor.is_owner
 
     def _belongs(self) -> bool:
         visitor = self._visitor

@@ -148,6 +148,7 @@ def test_a_gateway_meets_its_device_in_full_once_and_by_the_fast_path_from_then_
     assert gateway.link.sizes == [37, 45, 19, 9, 28, 36, 19]
     assert gateway.session.state == PROVED
     (status,) = gateway.ask(STATUS)
+    assert not board.device.has_visitor()
     assert status == {
         "kind": "lock",
         "version": "7",
@@ -298,6 +299,7 @@ def test_a_visitor_opens_with_a_grant_and_sees_the_status_only_then() -> None:
     mine = grant(key)
     assert car.ask(GRANT, OPEN, mine) == []
     assert board.role.done == [(OPEN, CAR.public)]
+    assert board.device.has_visitor()
     assert car.ask(STATUS)[0]["role"]["state"] == "down"  # type: ignore[index]
     for command, arguments in ((LOG, (0,)), (SETTINGS, ()), (OTA, (b"x",)), (REBOOT, ()), (GRANT_KEY, (9,))):
         with pytest.raises(DeviceRefused) as refused:
