@@ -114,10 +114,7 @@ class Device:
 
     def has_visitor(self) -> bool:
         """Whether somebody who is not the gateway has proved itself and is connected."""
-        for session in self.sessions:
-            if session.is_visited():
-                return True
-        return False
+        return any(session.is_visited() for session in self.sessions)
 
     def forget_meetings(self) -> None:
         """Unloads what a first meeting needs, when none is going on."""
