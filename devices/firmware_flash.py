@@ -36,6 +36,8 @@ def clear(path):
             raise
 for path in ('a', 'b', 'loader', 'notes/slots.0', 'notes/slots.1'):
     clear(path)
+if 'notes' not in os.listdir():
+    os.mkdir('notes')
 """
 _DONE = "import os; os.remove('safe')"
 
@@ -76,14 +78,14 @@ def flash(folder: Path, port: str, provision: Path | None, run: Run = mpremote) 
             f"{port}: MicroPython {version[0]}.{version[1]} with bytecode {mpy} is there; "
             f"{MICROPYTHON_MIN[0]}.{MICROPYTHON_MIN[1]} or later with {MPY_VERSION} is needed"
         )
-    run(port, "exec", _SAFE)
-    run(port, "reset")
-    _patiently(run, port, "exec", _CLEAR)
-    run(port, "fs", "cp", "-r", *(str(path) for path in sorted(folder.iterdir())), ":")
+    run(port, "exec", _SAFE, "+", "reset")
+    copies = [(folder / name, name) for name in ("a", "loader", "boot.py", "main.py", "notes/slots.1")]
     if provision is not None:
-        run(port, "fs", "cp", str(provision), ":provision.cbor")
-    run(port, "exec", _DONE)
-    run(port, "reset")
+        copies.append((provision, "provision.cbor"))
+    commands = ["exec", _CLEAR]
+    for source, name in copies:
+        commands += ["+", "fs", "cp", *(["-r"] if source.is_dir() else []), str(source), f":{name}"]
+    _patiently(run, port, *commands, "+", "exec", _DONE, "+", "reset")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -40,6 +40,12 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
     modules = {path: _Module(path, text, ast.parse(text)) for path, text in sources.items()}
     for module in modules.values():
         module.imports = dict(_bindings(module.tree, modules))
+    for module in modules.values():
+        for name, target in module.imports.items():
+            # What another file only passes on.
+            while target[1] in modules[target[0]].imports:
+                target = modules[target[0]].imports[target[1]]
+            module.imports[name] = target
     used: set[Name] = set()
     members: set[str] = set()
 
@@ -62,10 +68,6 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
     count = -1
     while count != len(used) + len(members):
         count = len(used) + len(members)
-        # What a file only passes on.
-        for path, name in list(used):
-            if name in modules[path].imports:
-                used.add(modules[path].imports[name])
         for module in modules.values():
             for unit, owner in _units(module.tree.body):
                 if unit in module.kept or (owner is not None and owner not in module.kept):
@@ -271,6 +273,14 @@ class _Slimmer(ast.NodeTransformer):
             match node.args:
                 case [_, ast.Constant(value=str(name)), *_]:
                     node.args[1] = ast.Constant(self._short.get(name, name))
+        self.generic_visit(node)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        # Those inside of functions, too.
+        node.names = [name for name in node.names if self._is_needed(name)]
+        if not node.names:
+            return ast.Pass()
         self.generic_visit(node)
         return node
 
