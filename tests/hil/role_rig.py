@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from devices.firmware_build import read_roles, slot_files, write_tree
+from devices.firmware_build import compile_file, read_roles, sources, write_tree
 from hil.clock import FakeClock
 from hil.world import BOARDS, BoardWorld, World, served
 from tests.micropython import HEAP_SIZE, ROOT, need_micropython
@@ -19,8 +19,12 @@ SCRIPT = Path(__file__).with_name("role_board.py")
 
 @functools.cache
 def compiled(role: str) -> dict[str, bytes]:
-    """What a slot of this role holds."""
-    return slot_files(read_roles().roles[role])
+    """What a slot of this role holds, compiled whole: a role is used here without its main."""
+    files = {}
+    for path in sources(read_roles().roles[role]):
+        if path.endswith(".py"):
+            files[path.replace(".py", ".mpy")] = compile_file(ROOT / path, path.rpartition("/")[2])
+    return files
 
 
 class RoleBoard:
