@@ -75,7 +75,7 @@ class World:
         self.cpc("device", "status-list", *self.site("fleet"), "--out", out)
         return out
 
-    def ask(self, site: str, *claims: str, valid_ms: int = 120_000) -> Path:
+    def ask(self, site: str, *claims: str, valid_ms: int = 3_600_000) -> Path:
         out = self.file(f"{site}.question")
         named = [item for claim in claims for item in ("--claim", claim)]
         self.cpc(

@@ -251,6 +251,19 @@ def test_decoders_take_any_bytes_or_refuse_them(data: bytes) -> None:
     edhoc_messages.decode_error(data)
 
 
+def test_a_suite_in_common_is_found_and_without_one_there_is_none() -> None:
+    ours = (edhoc_keys.SUITE_0,)
+    assert edhoc.select(ours, (2, 0)) == 0
+    assert edhoc.select(ours, (2, 3)) is None
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_an_ephemeral_key_of_another_length_is_our_own_mistake(size: int) -> None:
+    own = edhoc_credential.make(public_of(bytes([1]) * 32), b"\x01", None)
+    with pytest.raises(ValueError, match="32 random bytes"):
+        Initiator(Identity(own, bytes([1]) * 32), edhoc.known(own), b"\x00", bytes(size))
+
+
 def test_a_message_is_taken_once_and_in_its_turn() -> None:
     initiator, responder = pair()
     with pytest.raises(EdhocError, match="the handshake is idle"):
