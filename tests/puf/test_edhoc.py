@@ -259,7 +259,7 @@ def test_a_suite_in_common_is_found_and_without_one_there_is_none() -> None:
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_an_ephemeral_key_of_another_length_is_our_own_mistake(size: int) -> None:
-    own = edhoc_credential.make(public_of(bytes([1]) * 32), b"\x01", None)
+    own = edhoc_credential.make(public_of(bytes([1]) * 32), b"\x01", "me")
     with pytest.raises(ValueError, match="32 random bytes"):
         Initiator(Identity(own, bytes([1]) * 32), edhoc.known(own), b"\x00", bytes(size))
 
