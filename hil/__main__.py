@@ -16,19 +16,20 @@ from pathlib import Path
 from devices.firmware_build import BuildError
 from devices.firmware_modules import FirmwareMissing
 from hil.air_link import Conditions
-from hil.board_process import BoardProcess
+from hil.board_process import HEAP_KIB, BoardProcess
 from hil.device import Board
 from hil.errors import RigError
 from hil.virtual import VirtualRig
 from hil.world import ROLES, SCRIPTED
 
 EXAMPLES = """\
-examples:
-  cpc enroll lock1 -c site/gateway.toml --simulate first-chip --helper lock1.helper
-  cpc device provision lock1 -c site/gateway.toml --out lock1.cbor
-  python -m hil lock --name lock1 --chip first-chip --provision lock1.cbor
-and in another terminal, with the address that it prints:
-  cpc device authenticate lock1 -c site/gateway.toml --ble lock1 --air 127.0.0.1:7700
+a lock that a gateway has enrolled, from the beginning:
+  cpc enroll lock1 -c site/gateway.toml --simulate first-chip
+  cpc device provision lock1 -c site/gateway.toml --role lock --set board=simulated --out lock1.cbor
+  python -m hil lock --name lock1 --chip first-chip --provision lock1.cbor --port 7700
+and in another terminal:
+  cpc device authenticate lock1 -c site/gateway.toml --ble --air 127.0.0.1:7700
+  cpc device state lock1 -c site/gateway.toml --ble --air 127.0.0.1:7700
 """
 HELP = f"""\
 type what should happen, then Enter:
@@ -114,6 +115,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="where others find the air (a free one)")
     parser.add_argument("--latency-ms", type=float, default=1.0, help="of the air, in each direction (1)")
+    parser.add_argument(
+        "--heap-kib", type=int, default=HEAP_KIB, help=f"for what is on its flash ({HEAP_KIB})"
+    )
     return parser
 
 
@@ -121,17 +125,19 @@ async def run(arguments: argparse.Namespace, folder: Path, say: Callable[[str], 
     """Until `quit`, or the end of what is typed."""
     name = arguments.name or f"{arguments.role}1"
     conditions = Conditions(latency_ms=arguments.latency_ms)
-    async with VirtualRig(folder, conditions=conditions, air_port=arguments.port) as rig:
+    async with VirtualRig(
+        folder, conditions=conditions, air_port=arguments.port, heap_kib=arguments.heap_kib
+    ) as rig:
         board = rig.board(name, arguments.role, chip=arguments.chip or "")
         process = rig.processes[name]
         if arguments.provision is not None:
             shutil.copyfile(arguments.provision, process.flash / "provision.cbor")
         elif not (process.flash / "provision.cbor").exists():
             say("it was given no --provision, so it does not know whom it belongs to and says so")
-        process.console.echo = lambda text: say(text.rstrip("\n"))
+        process.console.echo = lambda text: say(text.strip("\r\n")) if text.strip() else None
         say(f"the air is at {rig.air.address}, {name} is {board.radio.address} there")
         say(f"its flash is {process.flash}")
-        say(f"  cpc device authenticate {name} -c site/gateway.toml --ble {name} --air {rig.air.address}")
+        say(f"  cpc device authenticate {name} -c site/gateway.toml --ble --air {rig.air.address}")
         say("type help and Enter for what can happen to it")
         await board.power.on()
         hand = Hand(rig, board, say)

@@ -69,12 +69,13 @@ class BoardProcess:
     ) -> None:
         """heap_kib: for what is on flash; what takes the place of built-in modules comes on top."""
         self.name = name
-        self.flash = flash
+        # The program runs in its flash, so its other paths are whole ones.
+        self.flash = flash = flash.resolve()
         self.console = RingConsole(name, self._type)
         self.console.failure = self._failure
         self.starts: list[str] = []
         """Why it has started, each time since power came first."""
-        self._state = state
+        self._state = state.resolve()
         self._environment = environment
         self._clock = clock
         self._heap_kib = heap_kib

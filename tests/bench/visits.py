@@ -36,7 +36,7 @@ from tests.bench.measure import FULL, TINY
 from tests.hil.fleet import Car, Gateway
 
 LATENCY_MS = 30.0
-COUNTS = {TINY: 2, FULL: 40}
+COUNTS = {TINY: 2, FULL: 20}
 PARALLEL = {TINY: 2, FULL: 20}
 
 

@@ -72,6 +72,15 @@ while True: pass
         assert lock.starts == ["power_on"] * 4
 
 
+async def test_folders_may_be_named_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = "import os\nprint(os.stat(os.getenv('HIL_STATE'))[0] != 0, os.listdir())"
+    async with board(Path(), main) as lock:
+        await lock.console.expect(r"^True \['main.py'\]")
+
+
 async def test_a_reset_keeps_what_the_power_keeps(tmp_path: Path) -> None:
     main = (
         LEAVE
