@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from devices.firmware_build import compile_file, read_roles, sources, write_tree
+from devices.firmware_build import compile_text, read_roles, sources, write_tree
 from hil.clock import FakeClock
 from hil.world import BOARDS, BoardWorld, World, served
 from tests.micropython import HEAP_SIZE, ROOT, need_micropython
@@ -23,7 +23,9 @@ def compiled(role: str) -> dict[str, bytes]:
     files = {}
     for path in sources(read_roles().roles[role]):
         if path.endswith(".py"):
-            files[path.replace(".py", ".mpy")] = compile_file(ROOT / path, path.rpartition("/")[2])
+            files[path.replace(".py", ".mpy")] = compile_text(
+                (ROOT / path).read_text(), path.rpartition("/")[2]
+            )
     return files
 
 
