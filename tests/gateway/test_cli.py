@@ -1,5 +1,6 @@
 """The command line as a user types it: a chain, a gateway, its records, their proofs, and wrong input."""
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import apsw
 import pytest
 
 from gateway import cli_gateway
-from gateway.cli import main
+from gateway.cli import COMMANDS, main, parser
 from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE, UsageError
 from gateway.crypto.key_file import create_gateway_key, load_gateway_key
 from gateway.errors import GatewayBusy
@@ -18,6 +19,19 @@ from tests.gateway.commands import LINKS, RATE_HZ, SECONDS, Cpc, line_with, star
 
 TO_EVE = ("--reader", "did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc", "-o", "NEW")
 TO_NOBODY = ("--reader", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", "-o", "NEW")
+
+
+def commands_of(made: argparse.ArgumentParser) -> list[str]:
+    (action,) = [each for each in made._actions if isinstance(each, argparse._SubParsersAction)]
+    return list(action.choices)
+
+
+def test_only_what_belongs_to_the_command_is_loaded_and_help_shows_all() -> None:
+    for commands in COMMANDS.values():
+        for command in commands:
+            assert commands_of(parser(command)) == list(commands)
+    everything = [command for commands in COMMANDS.values() for command in commands]
+    assert commands_of(parser()) == commands_of(parser("no-such")) == everything
 
 
 def test_status_counts_what_was_anchored(cpc: Cpc, car_config: Path) -> None:
