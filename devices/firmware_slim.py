@@ -8,17 +8,29 @@ anywhere in what stays, behind a dot or as a whole string.  Names with two under
 that is neither definition nor assignment, always stay.  So nothing is missed unless a name is put together at
 run time, which firmware must not do.  Whether that holds, the tests see that run what was built.
 
-Constants in capitals that are whole numbers become those numbers; names that begin with one underscore become
+Constants in capitals that are whole numbers become those numbers; names that only these files can mean become
 three letters long, in all files alike; and what an error says becomes the place where it is raised in the
 files of the repository: `grant.py:120`.
 """
 
 import ast
+import asyncio
+import gc
+import hashlib
+import math
+import os
+import select
+import socket
+import struct
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from devices.firmware_modules import imports_of
 
+SHARED = "devices/micropython/boot_state.py"
+"""What boot.py reads and writes, too."""
 Name = tuple[str, str]
 """Path of a file, and a name at its top level; a name of "" is the file itself."""
 TEXT_LENGTH_MIN = 12
@@ -28,7 +40,6 @@ TEXT_LENGTH_MIN = 12
 @dataclass(slots=True)
 class _Module:
     path: str
-    text: str
     tree: ast.Module
     imports: dict[str, Name] = field(default_factory=dict)
     """Name in this file -> what it stands for."""
@@ -37,7 +48,7 @@ class _Module:
 
 def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
     """Path -> text of what is left of `sources`; `mains` are the files that stay whole."""
-    modules = {path: _Module(path, text, ast.parse(text)) for path, text in sources.items()}
+    modules = {path: _Module(path, _Chooser().visit(ast.parse(text))) for path, text in sources.items()}
     for module in modules.values():
         module.imports = dict(_bindings(module.tree, modules))
     for module in modules.values():
@@ -46,6 +57,7 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
             while target[1] in modules[target[0]].imports:
                 target = modules[target[0]].imports[target[1]]
             module.imports[name] = target
+    numbers = _find_numbers(modules)
     used: set[Name] = set()
     members: set[str] = set()
 
@@ -55,8 +67,12 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
                 members.add(name)
                 continue
             target = module.imports.get(name.partition(".")[0], (module.path, name))
-            # A name behind the name of a file of ours.
-            used.add((target[0], name.partition(".")[2]) if target[1] == "" and "." in name else target)
+            if target[1] == "" and "." in name:
+                behind = _behind(modules, target[0], name.partition(".")[2])
+                if behind not in numbers:
+                    used.add(target)
+                target = behind
+            used.add(target)
 
     for path, module in modules.items():
         for statement in _fixed(module.tree.body):
@@ -76,11 +92,15 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
                 if names & members if owner is not None else {(module.path, name) for name in names} & used:
                     module.kept.add(unit)
                     use(module, unit)
-    numbers = _find_numbers(modules)
-    short = _short_names(modules)
-    texts = {path: _Slimmer(module, used, numbers, short).text() for path, module in modules.items()}
+    short = _short_names(modules, SHARED)
+    texts = {path: _Slimmer(module, modules, used, numbers, short).text() for path, module in modules.items()}
     reached = _reached(texts, mains)
     return {path: text for path, text in texts.items() if path in reached}
+
+
+def _behind(modules: dict[str, _Module], path: str, name: str) -> Name:
+    """What `name` of the file at `path` is: its own, or what it only passes on."""
+    return modules[path].imports.get(name, (path, name))
 
 
 def _bindings(tree: ast.AST, modules: dict[str, _Module]) -> Iterator[tuple[str, Name]]:
@@ -159,19 +179,42 @@ def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
                     yield "member", word
                     if isinstance(inner, ast.Name):
                         yield "name", f"{inner.id}.{word}"
+                        continue
                 case ast.Constant(value=str(text)) if text.isidentifier():
                     yield "member", text
             if isinstance(child, ast.AST):
                 yield from _names(child)
 
 
+class _Chooser(ast.NodeTransformer):
+    """Takes the branch for MicroPython wherever a file tells interpreters apart, and no `__slots__`."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        match ast.unparse(node.test):
+            case "sys.implementation.name == 'micropython'":
+                return node.body
+            case "sys.implementation.name != 'micropython'":
+                return node.orelse
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if ast.unparse(node.targets[0]) == "__slots__" else node
+
+
 class _Slimmer(ast.NodeTransformer):
     """Rewrites one file."""
 
     def __init__(
-        self, module: _Module, used: set[Name], numbers: dict[Name, int], short: dict[str, str]
+        self,
+        module: _Module,
+        modules: dict[str, _Module],
+        used: set[Name],
+        numbers: dict[Name, int],
+        short: dict[str, str],
     ) -> None:
         self._module = module
+        self._modules = modules
         self._used = used
         self._numbers = numbers
         self._short = short
@@ -203,8 +246,6 @@ class _Slimmer(ast.NodeTransformer):
         target = self._module.imports.get(name.asname or name.name)
         if target is None:
             return True
-        if target[1] == "":
-            return any(path == target[0] and (path, inner) not in self._numbers for path, inner in self._used)
         return target in self._used and target not in self._numbers
 
     def _is_inlined(self, node: ast.stmt) -> bool:
@@ -217,7 +258,7 @@ class _Slimmer(ast.NodeTransformer):
             return None
         target = self._module.imports.get(name, (self._module.path, name))
         if inner:
-            return self._numbers.get((target[0], inner)) if target[1] == "" else None
+            return self._numbers.get(_behind(self._modules, target[0], inner)) if target[1] == "" else None
         return self._numbers.get(target)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
@@ -346,10 +387,16 @@ def _value(module: _Module, node: ast.expr, known: dict[Name, int]) -> int | Non
     return None
 
 
-def _short_names(modules: dict[str, _Module]) -> dict[str, str]:
-    """For names that begin with one underscore, which nobody outside of these files can mean."""
-    counts: dict[str, int] = {}
-    for module in modules.values():
+def _short_names(modules: dict[str, _Module], shared: str) -> dict[str, str]:
+    """For names that these files give to functions, classes and attributes, and that nobody else can mean.
+
+    Those that begin with one underscore; and longer ones with an underscore inside, unless they are also a
+    parameter, stand in a text, belong to a library, or to `shared`, a file that others read as it is.
+    """
+    private: set[str] = set()
+    public: set[str] = set()
+    others: set[str] = set(_LIBRARIES)
+    for path, module in modules.items():
         for node in ast.walk(module.tree):
             match node:
                 case (
@@ -357,17 +404,35 @@ def _short_names(modules: dict[str, _Module]) -> dict[str, str]:
                     | ast.AsyncFunctionDef(name=name)
                     | ast.ClassDef(name=name)
                     | ast.Attribute(attr=name, ctx=ast.Store())
-                    | ast.Name(id=name, ctx=ast.Store())
                 ):
-                    pass
-                case _:
-                    continue
-            if name.startswith("_") and not name.startswith("__") and len(name) > 3:
-                counts[name] = counts.get(name, 0) + 1
-    return {name: f"_{_LETTERS[at // 36]}{_LETTERS[at % 36]}" for at, name in enumerate(sorted(counts))}
+                    public.add(name)
+                    private.add(name)
+                case ast.Name(id=name, ctx=ast.Store()):
+                    private.add(name)
+                case ast.arg(arg=name) | ast.keyword(arg=str(name)) | ast.ExceptHandler(name=str(name)):
+                    others.add(name)
+                case ast.Constant(value=str(text)):
+                    others.update(text.replace(",", " ").split())
+                case ast.Global(names=names) | ast.Nonlocal(names=names):
+                    others.update(names)
+            if path == shared and isinstance(node, ast.Name):
+                others.add(node.id)
+    short = {name for name in private if name.startswith("_") and not name.startswith("__") and len(name) > 3}
+    short |= {name for name in public - others if "_" in name.strip("_") and len(name) >= PUBLIC_LENGTH_MIN}
+    return {name: f"_{_LETTERS[at // 36]}{_LETTERS[at % 36]}" for at, name in enumerate(sorted(short))}
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+PUBLIC_LENGTH_MIN = 7
+_LIBRARIES = {
+    name
+    for thing in (asyncio, bytes, bytearray, dict, gc, hashlib, int, list, math, memoryview, os, select, set)
+    for name in dir(thing)
+} | {
+    name
+    for thing in (socket, str, struct, sys, time, tuple, asyncio.StreamReader, asyncio.StreamWriter)
+    for name in dir(thing)
+}
 
 
 def _reached(texts: dict[str, str], mains: list[str]) -> set[str]:

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pty
+import re
 import subprocess
 import tty
 from collections.abc import Iterator
@@ -217,6 +218,8 @@ def test_each_slimmed_file_refers_only_to_what_is_left(name: str) -> None:
                         assert alias.name in there[f"{base}.py"], (path, alias.name)
                     elif f"{base}/{alias.name}.py" in texts:
                         assert f"{base}/{alias.name}.py" in left, (path, alias.name)
+                        behind = set(re.findall(rf"(?<![\w.]){alias.asname or alias.name}\.(\w+)", text))
+                        assert behind <= there[f"{base}/{alias.name}.py"], (path, alias.name)
 
 
 def _top_level(tree: ast.Module) -> set[str]:
