@@ -104,14 +104,7 @@ class Kit:
 
     def is_near(self) -> bool:
         """Whether a vehicle that has proved itself is connected."""
-        if self.device is not None:
-            from devices.micropython.session import PROVED
-
-            for session in self.device.sessions:
-                visitor = session._visitor
-                if session.state == PROVED and visitor is not None and not visitor.is_owner:
-                    return True
-        return False
+        return self.device is not None and self.device.has_visitor()
 
     def make_device(self, role: object) -> object:
         """What sessions of this device share.  Their code is loaded here, once the keys' own is forgotten."""
