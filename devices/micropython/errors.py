@@ -45,7 +45,7 @@ class ProvisionError(DeviceError):
 
 
 class FirmwareError(DeviceError):
-    """A signed statement or a list of files is none of ours; make it with `make firmware`, `cpc firmware sign`."""
+    """A signed statement or list of files is none of ours; make it with `make firmware`, `cpc firmware sign`."""
 
 
 class UpdateError(DeviceError):
