@@ -66,7 +66,8 @@ def slim(sources: dict[str, str], mains: list[str]) -> dict[str, str]:
             if kind == "member":
                 members.add(name)
                 continue
-            target = module.imports.get(name.partition(".")[0], (module.path, name))
+            head = name.partition(".")[0]
+            target = module.imports.get(head, (module.path, head))
             if target[1] == "" and "." in name:
                 behind = _behind(modules, target[0], name.partition(".")[2])
                 if behind not in numbers:

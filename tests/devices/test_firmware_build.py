@@ -1,6 +1,7 @@
 """What is built for a board: whole, small, the same each time, and able to start."""
 
 import ast
+import builtins
 import json
 import os
 import pty
@@ -220,6 +221,23 @@ def test_each_slimmed_file_refers_only_to_what_is_left(name: str) -> None:
                         assert f"{base}/{alias.name}.py" in left, (path, alias.name)
                         behind = set(re.findall(rf"(?<![\w.]){alias.asname or alias.name}\.(\w+)", text))
                         assert behind <= there[f"{base}/{alias.name}.py"], (path, alias.name)
+
+
+@pytest.mark.parametrize("name", ROLES.roles)
+def test_each_name_in_a_slimmed_file_means_something_there(name: str) -> None:
+    role = ROLES.roles[name]
+    texts = {path: (ROOT / path).read_text() for path in sources(role) if path.endswith(".py")}
+    for path, text in slim(texts, [role.main]).items():
+        tree = ast.parse(text)
+        given = _top_level(tree) | set(dir(builtins))
+        given |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        given |= {str(node.name) for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)}
+        read = {
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        assert read <= given, (path, read - given)
 
 
 def _top_level(tree: ast.Module) -> set[str]:
