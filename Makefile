@@ -87,6 +87,10 @@ bench-chain: .venv/.dev ## Measure a network of node processes on this machine: 
 bench-device: .venv/.dev ## Measure a device's keys, handshakes and grants on MicroPython, and estimate them for an ESP32
 	.venv/bin/python -m tests.bench.device
 
+.PHONY: bench-visits
+bench-visits: .venv/.dev ## Measure how long a gateway takes to meet its devices on a simulated air (minutes)
+	.venv/bin/python -m tests.bench.visits
+
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Fetch foreign programs into environments of their own, and measure beside them
 	.venv/bin/python -m tests.peers python-obd ble-parsers thingsboard-gateway
@@ -135,6 +139,14 @@ nemesis: .venv/.dev ## Torment a network of processes and judge its history: SEE
 .PHONY: soak
 soak: .venv/.dev ## Run a gateway for ten minutes and watch its memory (long)
 	.venv/bin/python -m tests.soak
+
+.PHONY: soak-device
+soak-device: .venv/.dev ## Let each role of the firmware live a simulated day, and watch its heap (minutes)
+	.venv/bin/python -m tests.soak_device
+
+.PHONY: hil
+hil: .venv/.dev ## Tell every story to simulated boards, or to yours: RIG=bench.toml (long)
+	RIG=$(or $(RIG),virtual) HIL_LONG=1 .venv/bin/python -m pytest -rs tests/hil
 
 .PHONY: model
 model: .venv/.dev ## Check the model of consensus in every case; needs Java (minutes)

@@ -7,6 +7,7 @@ test fails.
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hil.errors import LacksError
 from hil.rig import Rig, open_rig
 from hil.virtual import VirtualRig
 
-TEST_TIMEOUT_S = 240
+TEST_TIMEOUT_S = 1_800 if os.environ.get("HIL_LONG") else 240
 """A story that takes longer hangs; no figure depends on it."""
 LOOK_S = 0.2
 RIG = pytest.StashKey[Rig]()
