@@ -45,7 +45,7 @@ class ProvisionError(DeviceError):
 
 
 class FirmwareError(DeviceError):
-    """A signed statement or list of files is none of ours; make it with `make firmware`, `cpc firmware sign`."""
+    """A signed statement or list of files is none of ours; `make firmware`, `cpc firmware sign` make one."""
 
 
 class UpdateError(DeviceError):
