@@ -91,7 +91,7 @@ class Hand:
         if around.role == "lock":
             arm = around.arm
             self._say(
-                f"arm at {arm.position} of 1000, {'car' if around.bay.has_car else 'no car'} in the bay"
+                f"arm at {arm.position:.0f} of 1000, {'car' if around.bay.has_car else 'no car'} in the bay"
             )
         elif around.role == "charger":
             contactor = "closed" if around.socket.is_closed else "open"

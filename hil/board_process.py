@@ -22,8 +22,8 @@ from hil.console import RingConsole
 from hil.errors import BoardEnded, BoardError, BoardRestarts, RigError
 from hil.interpreter import HOW_TO_GET_IT, find_micropython
 
-HEAP_KIB = 128
-"""What a device gives our code.  Pointers here take twice the room they take on a board."""
+HEAP_KIB = 256
+"""A board gives our code 128 KiB.  Pointers, of which most objects are made, take twice the room here."""
 CPU_MAX_S = 900
 """A process that has worked so long is in a loop; a day of simulated time takes a minute or few."""
 RESTARTS_MAX = 20
