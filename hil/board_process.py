@@ -24,7 +24,7 @@ from hil.interpreter import HOW_TO_GET_IT, find_micropython
 
 HEAP_KIB = 256
 """A board gives our code 128 KiB.  Pointers, of which most objects are made, take twice the room here."""
-CPU_MAX_S = 900
+CPU_MAX_MS = 900_000
 """A process that has worked so long is in a loop; a day of simulated time takes a minute or few."""
 RESTARTS_MAX = 20
 """In a row, with no second of rest between them."""
@@ -229,7 +229,7 @@ class BoardProcess:
         self._process = process
         try:
             with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_CPU, (CPU_MAX_S, CPU_MAX_S))
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (CPU_MAX_MS // 1_000,) * 2)
             runs.set()
             while process.stdout is not None and (data := await process.stdout.read(4096)):
                 self.console.feed(data)

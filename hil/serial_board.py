@@ -18,15 +18,15 @@ from hil.console import RingConsole
 from hil.device import Board, Console, Files, Power, Radio, World
 from hil.errors import BoardError, CommandError, LacksError
 
-COMMAND_TIMEOUT_S = 10.0
-TRANSFER_TIMEOUT_S = 120.0
-PORT_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_MS = 10_000
+TRANSFER_TIMEOUT_MS = 120_000
+PORT_TIMEOUT_MS = 20_000
 """From power to the console's port."""
-PORT_RETRY_S = 0.1
-RESET_S = 0.1
+PORT_RETRY_MS = 100
+RESET_MS = 100
 
 
-async def run_command(*command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+async def run_command(*command: str, timeout_ms: int = COMMAND_TIMEOUT_MS) -> str:
     """What a command says.  Raises CommandError when it fails, is not there, or does not end."""
     shown = shlex.join(command)
     try:
@@ -39,7 +39,7 @@ async def run_command(*command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> st
     except OSError as error:
         raise CommandError(shown, 127, str(error)) from None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_ms / 1_000):
             said, _ = await process.communicate()
     except TimeoutError:
         raise CommandError(shown, None, "") from None
@@ -72,14 +72,14 @@ class SerialConsole(RingConsole):
             return
         problem: Exception | None = None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PORT_TIMEOUT_S):
+            async with asyncio.timeout(PORT_TIMEOUT_MS / 1_000):
                 while True:
                     try:
                         port = serial.Serial(self._wire.serial, self._wire.baud, timeout=0, exclusive=True)
                         break
                     except (serial.SerialException, OSError) as error:
                         problem = error
-                    await asyncio.sleep(PORT_RETRY_S)
+                    await asyncio.sleep(PORT_RETRY_MS / 1_000)
                 self._port = port
                 asyncio.get_running_loop().add_reader(port.fileno(), self._read)
                 return
@@ -101,7 +101,7 @@ class SerialConsole(RingConsole):
             raise BoardError(f"{self._wire.name}: its console is not open, so its reset line is not either")
         self._port.dtr = False
         self._port.rts = True
-        await asyncio.sleep(RESET_S)
+        await asyncio.sleep(RESET_MS / 1_000)
         self._port.rts = False
 
     def _read(self) -> None:
@@ -187,7 +187,7 @@ class MpremoteFiles:
         self._console.close()
         command = (sys.executable, "-m", "mpremote", "connect", self._board.serial, "fs", *arguments)
         try:
-            await run_command(*command, timeout_s=TRANSFER_TIMEOUT_S)
+            await run_command(*command, timeout_ms=TRANSFER_TIMEOUT_MS)
         except CommandError as error:
             # mpremote's words for ENOENT of the board.
             if "No such file or directory" in str(error) or "ENOENT" in str(error):

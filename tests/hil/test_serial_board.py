@@ -107,8 +107,8 @@ async def test_a_command_that_fails_says_what_it_said(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hil.serial_board.PORT_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("hil.serial_board.PORT_RETRY_S", 0.01)
+    monkeypatch.setattr("hil.serial_board.PORT_TIMEOUT_MS", 50)
+    monkeypatch.setattr("hil.serial_board.PORT_RETRY_MS", 10)
     console = SerialConsole(BenchBoard("lock1", "lock", serial=str(tmp_path / "ttyUSB0")))
     with pytest.raises(BoardError, match=r"lock1: .*ttyUSB0 cannot be opened: .*; is it plugged in, powered"):
         await console.open()
