@@ -135,6 +135,9 @@ class Server:
     def turn(self) -> None:
         """Does all that is to be done now."""
         now_ms = self._clock()  # type: ignore[operator]
+        # All writes were told of, so this is more frames than writes: the next write of anybody else would
+        # be taken for it, and so on for ever.
+        self._written = b""
         while self._queue:
             event, number, what = self._queue.popleft()  # type: ignore[attr-defined]
             link = self._links.get(number)

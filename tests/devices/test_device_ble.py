@@ -210,6 +210,23 @@ async def test_strangers_who_take_every_place_do_not_keep_the_gateway_out(
             await asyncio.gather(strangers, return_exceptions=True)
 
 
+@in_loop
+async def test_a_stranger_that_writes_more_frames_than_it_tells_of_disturbs_nobody_after_it(
+    compiled: Path, tmp_path: Path
+) -> None:
+    from bleak import BleakClient
+
+    async with stage(compiled, tmp_path) as on:
+        async with Adapter(on.air.address) as adapter:
+            device = await BleakScanner.find_device_by_address(ADDRESS, 5, backend=adapter.scanner)
+            assert device is not None
+            async with BleakClient(device, backend=adapter.client) as stranger:
+                await stranger.write_gatt_char(advert.IN, b"\x80\x03\0\x05x" * 2, response=True)
+        async with on.gateway() as client:
+            assert len(await client.ask(STATUS)) == 1
+            assert (client.connect_count, on.notes) == (1, [])
+
+
 async def _crowd(on: Stage) -> None:
     """Connects, says something or nothing, and comes again, five at a time."""
     from bleak import BleakClient
