@@ -131,6 +131,9 @@ class Receiver:
         if items[0] == FETCH:
             if self._fetch is None or not self._fetch(items[1], items[2], items[3]):
                 return self._answer(NO_FETCH)
+            if self._work is None:
+                # Who watches would take what an earlier update came to for the end of this one.
+                self._stop(NOT_BEGUN)
             return self._answer(WORKING)
         if items[0] == BEGIN:
             self._begin(items[1])
@@ -234,6 +237,10 @@ class Receiver:
             self._stop(error.code)
         except OSError:
             self._stop(FLASH_FAILED)
+        except Exception:
+            # Its generator has ended, and going on with it would look like the end of the update.
+            self._stop(NOT_BEGUN)
+            raise
 
     # The update itself, as a generator of WANT and WORKING.  Each line may be the last before a power cut.
 

@@ -300,6 +300,33 @@ def test_a_list_that_was_not_signed_is_refused(flash: Path) -> None:
     assert not (flash / "b" / "manifest").exists()
 
 
+def test_what_ends_for_want_of_memory_is_begun_again_and_never_said_to_be_staged(
+    flash: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = receiver(flash)
+
+    def scarce(*_: object) -> None:
+        raise MemoryError
+
+    assert say(made, ota.BEGIN, UPDATE.statement)[0] == ota.WANT
+    with monkeypatch.context() as patched:
+        patched.setattr(ota, "_make_way", scarce)
+        with pytest.raises(MemoryError):
+            bring(made)
+    assert say(made, ota.GO) == [ota.NOT_BEGUN, 0, 0]
+    assert Slots(f"{flash}/").state.pending == NONE
+    bring(made)
+    assert_staged(flash)
+
+
+def test_who_watches_a_fetch_is_not_told_what_an_earlier_update_came_to(flash: Path) -> None:
+    made = outer.Receiver(f"{flash}/", KEY.public, "lock", "esp32", fetch=lambda *_: True)
+    bring(made)  # type: ignore[arg-type]
+    assert ask(made)["code"] == ota.STAGED  # type: ignore[arg-type]
+    assert say(made, ota.FETCH, "http://a/b", "", "")[0] == ota.WORKING  # type: ignore[arg-type]
+    assert ask(made)["code"] == ota.NOT_BEGUN  # type: ignore[arg-type]
+
+
 def test_a_full_flash_ends_it_and_what_runs_runs_on(flash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = receiver(flash)
     opener: Callable[..., Any] = open
