@@ -217,6 +217,10 @@ async def verify(
     _question(registry.take(nonce))
     presented = check(presentation, question, keys, site.now_ms())
     uri = status_list.read_reference(presented.claims[cwt.STATUS])[1]
+    if not uri.startswith(f"{issuer}#"):
+        # Else one issuer could publish a late version at the address of another, whose own lists, with
+        # earlier versions, would be refused here from then on.
+        raise CredentialError("list", f"the status list {uri[:100]!r} is none of its issuer, {issuer}")
     found = listed or _known_list(site, registry, uri)
     signer = cose.parse1(found[0], status_list.TYP, size_max=status_list.TOKEN_SIZE_MAX).kid
     if signer not in keys:
