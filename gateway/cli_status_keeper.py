@@ -26,7 +26,7 @@ from gateway.disk import DiskError
 from gateway.enrolment import Site, publish
 from gateway.errors import GatewayBusy, GatewayError
 from gateway.sensors.source import SYSTEM_CLOCK, Clock
-from gateway.status_keeper import ListState, keep, list_state, note_failure, note_success
+from gateway.status_keeper import ListState, keep, list_state, note_failure
 from gateway.troubles import Troubles, duration_text
 from puf.errors import PufError
 
@@ -79,7 +79,6 @@ async def _published(config: GatewayConfig, output: Output, site: Site) -> Excep
     except (ChainError, GatewayError, PufError, OSError) as error:
         note_failure(site.devices.connection, site.now_ms(), error)
         return error
-    note_success(site.devices.connection)
     log.info("version %d of the status list is on the chain", made.version)
     return None
 

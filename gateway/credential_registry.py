@@ -105,9 +105,10 @@ class CredentialRegistry:
             connection.execute(
                 "INSERT INTO question (nonce, asked_ms, data) VALUES (?, ?, ?)", (nonce, asked_ms, question)
             )
+            # In the order in which they came: a clock that was set back must not drop the one just asked.
             connection.execute(
                 "DELETE FROM question WHERE nonce NOT IN "
-                "(SELECT nonce FROM question ORDER BY asked_ms DESC, rowid DESC LIMIT ?)",
+                "(SELECT nonce FROM question ORDER BY rowid DESC LIMIT ?)",
                 (QUESTIONS_MAX,),
             )
 

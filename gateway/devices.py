@@ -331,8 +331,9 @@ class Devices:
             connection.execute("INSERT INTO published (version, token) VALUES (?, ?)", (version, token))
 
     def anchored(self, version: int, evidence: bytes) -> None:
-        """The hash of that version is proven to be on the chain."""
+        """The hash of that version is proven to be on the chain; what failed before is over."""
         with transaction(self._connection) as connection:
+            connection.execute("DELETE FROM keeping")
             connection.execute("UPDATE published SET evidence = ? WHERE version = ?", (evidence, version))
 
     def _select(self, where: str, *values: Value) -> Iterator[Device]:

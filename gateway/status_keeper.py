@@ -111,19 +111,13 @@ def is_due(site: Site) -> bool:
 
 
 def note_failure(connection: Connection, now_ms: int, error: Exception) -> None:
-    """Keep that it could not be published."""
+    """Keep that it could not be published, until one is (`Devices.anchored`), by whichever command."""
     with transaction(connection) as changed:
         changed.execute(
             "INSERT INTO keeping (only, failures, tried_ms, why) VALUES (1, 1, ?, ?) ON CONFLICT (only) "
             "DO UPDATE SET failures = failures + 1, tried_ms = excluded.tried_ms, why = excluded.why",
             (now_ms, str(error)[:500]),
         )
-
-
-def note_success(connection: Connection) -> None:
-    """It is published: what failed before is over."""
-    with transaction(connection) as changed:
-        changed.execute("DELETE FROM keeping")
 
 
 async def keep(

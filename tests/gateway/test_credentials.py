@@ -16,14 +16,16 @@ from gateway.credential_registry import KEPT_MS, QUESTIONS_MAX, CredentialRegist
 from gateway.credentials import DAY_MS, CredentialRefused, Verified, check
 from gateway.database import open_database
 from gateway.devices import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Devices
-from gateway.enrolment import TTL_MS, Site
+from gateway.enrolment import TTL_MS, Site, gateway_document
 from gateway.errors import AnchorError, EvidenceError
+from gateway.status_anchor import anchor_of
 from gateway.status_keeper import list_state
 from puf import cwt, sd_cwt, status_list
 from puf.did import did_cpc
 from puf.did_pairwise import pairwise_key
 from puf.ed25519 import SigningKey
 from puf.errors import CredentialError, DecodeError, SignatureError
+from tests.gateway.anchored import chain_with
 from tests.gateway.enrolling import KEY, NOW_MS, LedgerRegistrar, open_devices, site_of
 
 ROOT = b"r" * 32
@@ -207,6 +209,47 @@ def test_a_status_list_counts_only_when_it_is_the_issuers_on_the_chain_and_none_
         with pytest.raises(EvidenceError, match="newest version"):
             verify(gate, shown(), registrar, listed=(old.token, old.evidence))
         assert refused(gate, shown(), registrar) == "revoked"
+
+
+def test_an_issuer_cannot_spoil_the_status_list_of_another(site: Site, tmp_path: Path, clock: Clock) -> None:
+    """Both are trusted; one signs and anchors a late version at the address of the other's list."""
+    rival = SigningKey(b"v" * 32)
+    chain = chain_with(KEY.identity, rival)
+    chain.extend()
+    registrar = LedgerRegistrar(chain)
+    own, *_ = issued(site, registrar)
+    listed = site.devices.published()
+    assert listed
+    assert listed.evidence
+    name = gateway_document(rival.public)
+    assert chain.tell(rival, DidRegister(name)) == "applied"
+    uri = site.status_uri
+    array = status_list.StatusList(bytes(status_list.ENTRIES // 8))
+    late = status_list.sign(array, uri, rival, NOW_MS, TTL_MS)
+    assert chain.tell(rival, anchor_of(late, uri, 1 << 40)) == "applied"
+    evidence = chain.transaction_evidence(chain.head.height, 0).encode()
+    shown = sd_cwt.open_credential(own).claims | {cwt.ISS: did_cpc(name.name())}
+    del shown[cwt.CNF]
+    lured = sd_cwt.issue(shown, {}, keys_for(1)[0].public, rival, [])
+    (tmp_path / "gate").mkdir()
+    with Devices(tmp_path / "gate" / "devices.sqlite", type(KEY)(b"u" * 32)) as devices:
+        gate = Site(SigningKey(b"u" * 32), devices, random.Random(7).randbytes, clock)
+        both = (did_cpc(site.did), did_cpc(name.name()))
+        question = ask(gate, issuers=both)
+        assert refused(gate, present(lured, question), registrar, listed=(late, evidence)) == "list"
+        answer = present(own, ask(gate, issuers=both))
+        assert verify(gate, answer, registrar, listed=(listed.token, listed.evidence)).version == 1
+
+
+def test_a_question_can_be_asked_also_when_the_clock_was_set_back(site: Site, clock: Clock) -> None:
+    registry = CredentialRegistry(site.devices)
+    site.devices.connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO question SELECT randomblob(16), ?, x'00' FROM n",
+        (QUESTIONS_MAX, NOW_MS),
+    )
+    clock.now_ms = NOW_MS - DAY_MS
+    assert registry.asked(ask(site).nonce)
 
 
 def test_only_so_many_questions_are_open(site: Site, registrar: LedgerRegistrar) -> None:
