@@ -53,6 +53,10 @@ class NoCredential(GatewayError):
     """There is none left to show; the text says how to get more."""
 
 
+class TooManyCredentials(GatewayError):
+    """The file would be longer than what is read again; nothing was changed."""
+
+
 class ForeignCredential(GatewayError):
     """A credential that this wallet did not ask for."""
 
@@ -118,7 +122,10 @@ class CredentialWallet:
         return pairwise_did(self._key.seed, site, EPOCH)
 
     def reserve(self, site: str, issuer: str, count: int, now_ms: int) -> list[SigningKey]:
-        """Keys that were never used, to ask for credentials with.  site: a DID, or ANY."""
+        """Keys that were never used, to ask for credentials with.  site: a DID, or ANY.
+
+        Raises TooManyCredentials.
+        """
         keys = []
         for _ in range(count):
             # 0 is the name itself.
@@ -131,7 +138,7 @@ class CredentialWallet:
     def keep(self, credentials: Sequence[bytes], now_ms: int) -> int:
         """Takes in what an issuer has answered; how many of them are new.
 
-        Raises DecodeError, SignatureError, ForeignCredential; nothing is taken in then.
+        Raises DecodeError, SignatureError, ForeignCredential, TooManyCredentials; nothing is taken in then.
         """
         at = {entry.public: place for place, entry in enumerate(self.entries)}
         entries = list(self.entries)
@@ -228,6 +235,11 @@ class CredentialWallet:
         content = cbor.encode([VERSION, entries])
         nonce = os.urandom(NONCE_BYTES)
         data = cbor.encode([VERSION, nonce, self._aead.encrypt(nonce, content, AAD)])
+        if len(data) > SIZE_MAX:
+            raise TooManyCredentials(
+                f"{self._path} would have {len(data):,} bytes, and {SIZE_MAX:,} are the most; "
+                "ask for fewer, or use another wallet"
+            )
         self._disk.write_file_atomic(self._path, data, 0o600)
 
     def _is_kept(self, entry: Entry, now_ms: int) -> bool:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import credential_wallet
 from gateway.credential_exchange import Question
 from gateway.credential_wallet import (
     AAD,
@@ -22,6 +23,7 @@ from gateway.credential_wallet import (
     CredentialWalletDamaged,
     ForeignCredential,
     NoCredential,
+    TooManyCredentials,
     opened,
 )
 from gateway.disk import Disk, DiskFull
@@ -157,6 +159,26 @@ def test_nothing_is_shown_that_could_not_be_marked_as_used(tmp_path: Path) -> No
             wallet.present(QUESTION, [], NOW_MS)
     with opened(path, KEY) as wallet:
         assert wallet.unused_count(QUESTION, NOW_MS) == 1
+
+
+def test_a_file_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w"
+    with opened(path, KEY) as wallet:
+        supply(wallet, 2)
+        asked = wallet.reserve(ANY, NAME, 40, NOW_MS)
+    size = (tmp_path / "w.credentials").stat().st_size
+    monkeypatch.setattr(credential_wallet, "SIZE_MAX", size + 4_000)
+    with opened(path, KEY) as wallet, pytest.raises(TooManyCredentials, match="ask for fewer"):
+        wallet.keep(issue([key.public for key in asked]), NOW_MS)
+    with opened(path, KEY) as wallet, pytest.raises(TooManyCredentials):
+        wallet.reserve(ANY, NAME, 100, NOW_MS)
+    # What was there can still be used, and a smaller answer taken in.
+    with opened(path, KEY) as wallet:
+        assert wallet.keep(issue([asked[0].public]), NOW_MS) == 1
+        assert wallet.unused_count(QUESTION, NOW_MS) == 3
+        assert wallet.present(QUESTION, [], NOW_MS)
 
 
 STEPS = st.lists(
