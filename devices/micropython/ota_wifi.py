@@ -13,7 +13,6 @@ import sys
 from devices.micropython import ota_receiver as ota
 from devices.micropython.ota_manifest import STATEMENT_BYTES_MAX, unwrap, unwrapped_size
 from puf import cbor
-from puf.errors import DecodeError
 
 if sys.implementation.name != "micropython":
     # For annotations only, which MicroPython does not look at.
@@ -98,8 +97,9 @@ class Fetcher:
                     await self._join(network, key)
                 code = await self.fetch(url, receiver)
                 self._log("update by WiFi: " + ota.REASONS.get(code, "is staged"))
-            except (OSError, DecodeError, MemoryError) as error:
-                self._log(f"update by WiFi: {error}")
+            except Exception as error:
+                # Whatever this one ended by, the next is fetched.
+                self._log(f"update by WiFi: {error!r}")
             finally:
                 self._job = None
                 if network:
@@ -212,7 +212,7 @@ class Fetcher:
             if len(parts) < 2 or not parts[0].startswith(b"HTTP/1."):
                 raise FetchError("what answers there speaks no HTTP")
             if parts[1] not in (b"200", b"206"):
-                raise FetchError("the server answers " + str(line[:80], "utf-8"))
+                raise FetchError(f"the server answers {line[:80]!r}")
             for _ in range(LINES_MAX):
                 line = await _line(reader)
                 if not line:
@@ -227,10 +227,18 @@ class Fetcher:
 
 
 async def _line(reader: "asyncio.StreamReader") -> bytes:
-    line = await asyncio.wait_for(reader.readline(), TIMEOUT_MS / 1000)
-    if not line.endswith(b"\n") or len(line) > LINE_BYTES_MAX:
-        raise EOFError("the head of the answer is cut off")
-    return bytes(line.strip())
+    return await asyncio.wait_for(_read_line(reader), TIMEOUT_MS / 1000)
+
+
+async def _read_line(reader: "asyncio.StreamReader") -> bytes:
+    # `readline` of a board takes a line of any length, until there is no memory for the rest of the firmware.
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = await reader.read(1)
+        if not byte or len(line) >= LINE_BYTES_MAX:
+            raise EOFError("the head of the answer is cut off, or too long")
+        line += byte
+    return line.strip()
 
 
 async def _close(writer: "asyncio.StreamWriter") -> None:

@@ -122,6 +122,38 @@ def test_what_is_no_update_or_not_there_is_an_error(flash: Path) -> None:
     assert not (flash / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (b"HTTP/1.0 404 \xff\xfe\r\n\r\n", "404"),
+        (b"HTTP/1.0 200 OK\r\nX-Long: " + b"x" * 70_000, "too long"),
+    ],
+    ids=["no UTF-8", "an endless line"],
+)
+def test_a_server_that_sends_garbage_does_not_end_all_fetching(flash: Path, head: bytes, why: str) -> None:
+    async def story() -> None:
+        async def join(name: str, key: str) -> None:
+            raise AssertionError
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        made = Fetcher(join, lambda: None, lambda: 0, told.put_nowait)
+        running = asyncio.create_task(made.run(Receiver(f"{flash}/", KEY.public, "lock", "esp32")))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                assert made.begin(url, "", "")
+                assert why in await told.get()
+        running.cancel()
+        server.close()
+
+    asyncio.run(story())
+
+
 def test_another_publishers_update_is_refused_after_its_head(flash: Path) -> None:
     other = pack(NEW, SigningKey(bytes(32)), "lock", 2)
     with DropServer(other.encode(), never) as server:
