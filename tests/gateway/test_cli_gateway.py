@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+import socket
 import stat
 from pathlib import Path
 
@@ -71,12 +73,23 @@ def test_init_does_not_exchange_a_chain_that_is_trusted(cpc: Cpc, genesis: Path,
     assert "is not a genesis file" in cpc.err
 
 
+def unused_port() -> int:
+    """A port that nobody is given who asks for any: else another test might have it before its turn."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("every port is taken")
+
+
 def test_init_waits_for_a_node_that_is_just_being_started(tmp_path: Path) -> None:
-    with started("node", "dev", "--data", tmp_path / "chain", "--port", "0") as first:
-        assert first.stdout is not None
-        url = line_with(first.stdout, "listening on").split()[-1]
-    port = url.split(":")[-1].strip("/")
-    with started("init", tmp_path / "site", "--node", url) as init:
+    port = unused_port()
+    url = f"http://127.0.0.1:{port}"
+    # However long a loaded machine takes to start a node.
+    with started("init", tmp_path / "site", "--node", url, "--wait-ms", 300_000) as init:
         assert init.stderr is not None
         assert line_with(init.stderr, "waiting for a node at")
         with started("node", "dev", "--data", tmp_path / "chain", "--port", port):
