@@ -85,7 +85,7 @@ class Role:
             self._pilot.deny()
         else:
             return NOT_YOURS
-        self._step(now_ms)
+        self._step()
         return 0
 
     def status(self) -> "dict[str, object]":
@@ -103,7 +103,7 @@ class Role:
 
     def tick(self, now_ms: int) -> int:
         """Looks and acts; ms until the next look is due."""
-        self._step(now_ms)
+        self._step()
         if self._holder and not self._pilot.is_closed:
             is_unplugged = self._pilot.state == pilot.IDLE
             is_late = now_ms - self._allowed_ms >= self._settings.get("plug_ms")
@@ -137,13 +137,14 @@ class Role:
         """A station is on mains."""
         return False
 
-    def _step(self, now_ms: int) -> None:
+    def _step(self) -> None:
         # The timer comes between any two steps of the program, and must not come into the middle of this one.
         if self._is_busy:
             return
         self._is_busy = True
         try:
-            self._sense(now_ms)
+            # The timer may have looked since the caller did: for the pilot, time that runs back is a gap.
+            self._sense(self._clock())
         except Exception:
             # Whatever it is, nothing may go on by itself.
             self._contactor.close(False)
@@ -183,4 +184,4 @@ class Role:
             self._log.write(level, f"socket {pilot.NAMES[said[0]]} {faults}".strip())
 
     def _wake(self, timer: object) -> None:
-        self._step(self._clock())
+        self._step()

@@ -119,6 +119,13 @@ class RoleBoard:
         await self.pass_ms(600)
         return int((await self.said(f"act {action} {holder}", since)).split()[-1])
 
+    async def overtake(self) -> None:
+        """Has the role's timer come in between a look at the clock and the role's tick."""
+        since = len(self.lines)
+        (self._folder / "overtake").write_text("")
+        await self.pass_ms(600)
+        await self.said("overtaken", since)
+
     async def status(self) -> dict[str, Any]:
         """What the role says of itself."""
         since = len(self.lines)

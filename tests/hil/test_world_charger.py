@@ -70,6 +70,18 @@ def test_the_contactor_opens_within_100_ms_of_the_loss_of_c(tmp_path: Path) -> N
     asyncio.run(story())
 
 
+def test_a_timer_that_overtakes_the_program_does_not_open_the_contactor_under_load(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with role_board("charger1", tmp_path) as board:
+            await charging(board)
+            opened_us = board.world.socket.opened_at_us
+            await board.overtake()
+            assert board.world.socket.is_live
+            assert board.world.socket.opened_at_us == opened_us
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("what", "fault"), [("weld", "welded"), ("broken", "contactor"), ("mad", "meter"), ("diode", "diode")]
 )
