@@ -248,7 +248,9 @@ def check(
                     where,
                 )
             must(start(after, True) == (VERSION_NEW, "b", False), "the update was not kept", where)
-    else:
+    elif log or first[2]:
+        # Else nothing is on trial, and the next start is as this one.
+        last: tuple[int, str, bool] | None = first
         for _ in range(4):
             last = start(after, False)
             must(last is not None, "nothing started on the way back", where)

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import functools
 import json
 import os
 import pty
@@ -42,8 +43,20 @@ from devices.micropython.slots import Slots
 from tests import micropython
 
 ROLES = read_roles()
-SLOTS = {name: slot_files(role) for name, role in ROLES.roles.items()}
 RAW_REPL = ROOT / "tests" / "hil" / "raw_repl.py"
+
+
+@functools.cache
+def slot(name: str) -> dict[str, bytes]:
+    return slot_files(ROLES.roles[name])
+
+
+@functools.cache
+def slimmed(name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The files of a role, and what is left of them."""
+    role = ROLES.roles[name]
+    texts = {path: (ROOT / path).read_text() for path in sources(role) if path.endswith(".py")}
+    return texts, slim(texts, [role.main])
 
 
 # What it consists of
@@ -51,7 +64,7 @@ RAW_REPL = ROOT / "tests" / "hil" / "raw_repl.py"
 
 @pytest.mark.parametrize("name", ROLES.roles)
 def test_the_firmware_of_each_role_fits(name: str) -> None:
-    assert 40_000 < mpy_size(SLOTS[name]) <= MPY_BYTES_MAX
+    assert 40_000 < mpy_size(slot(name)) <= MPY_BYTES_MAX
 
 
 def test_no_file_for_boards_is_in_no_role() -> None:
@@ -101,15 +114,15 @@ def test_imports_are_followed_as_micropython_gets_to_them(tmp_path: Path) -> Non
 
 
 def test_firmware_that_is_too_large_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firmware_build, "slot_files", lambda *_: SLOTS["lock"])
-    monkeypatch.setattr(firmware_build, "MPY_BYTES_MAX", mpy_size(SLOTS["lock"]) - 1)
+    monkeypatch.setattr(firmware_build, "slot_files", lambda *_: slot("lock"))
+    monkeypatch.setattr(firmware_build, "MPY_BYTES_MAX", mpy_size(slot("lock")) - 1)
     with pytest.raises(BuildError, match="1 too many; the largest files: "):
         build(ROLES.roles["lock"], 1, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_same_files_give_the_same_bytes_and_the_image_holds_them(tmp_path: Path) -> None:
-    files = flash_files(SLOTS["lock"], "lock", 3)
+    files = flash_files(slot("lock"), "lock", 3)
     disk = image(files)
     assert disk == image(flash_files(slot_files(ROLES.roles["lock"]), "lock", 3))
     assert len(disk) % BLOCK_BYTES == 0
@@ -143,7 +156,7 @@ def test_each_name_of_the_command_line_is_checked(
     with pytest.raises(SystemExit):
         main(["boat"])
     assert "there is no role boat; there are lock, charger, sensor" in capsys.readouterr().err
-    monkeypatch.setattr(firmware_build, "slot_files", lambda *_: SLOTS["sensor"])
+    monkeypatch.setattr(firmware_build, "slot_files", lambda *_: slot("sensor"))
     assert main(["sensor", "--version", "7", "--out", str(tmp_path)]) == 0
     assert "sensor   version 7: " in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"sensor", "sensor.img"}
@@ -206,9 +219,7 @@ def test_a_local_name_like_a_constants_is_left_alone() -> None:
 @pytest.mark.parametrize("name", ROLES.roles)
 def test_each_slimmed_file_refers_only_to_what_is_left(name: str) -> None:
     """Every name that one file imports from another is there."""
-    role = ROLES.roles[name]
-    texts = {path: (ROOT / path).read_text() for path in sources(role) if path.endswith(".py")}
-    left = slim(texts, [role.main])
+    texts, left = slimmed(name)
     there = {path: _top_level(ast.parse(text)) for path, text in left.items()}
     for path, text in left.items():
         for node in ast.walk(ast.parse(text)):
@@ -225,9 +236,7 @@ def test_each_slimmed_file_refers_only_to_what_is_left(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROLES.roles)
 def test_each_name_in_a_slimmed_file_means_something_there(name: str) -> None:
-    role = ROLES.roles[name]
-    texts = {path: (ROOT / path).read_text() for path in sources(role) if path.endswith(".py")}
-    for path, text in slim(texts, [role.main]).items():
+    for path, text in slimmed(name)[1].items():
         tree = ast.parse(text)
         given = _top_level(tree) | set(dir(builtins))
         given |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -277,7 +286,7 @@ def board_on_a_pty(flash: Path) -> Iterator[str]:
 def test_a_board_is_flashed_over_its_port_and_keeps_its_own_notes(tmp_path: Path) -> None:
     fresh, flash = tmp_path / "fresh", tmp_path / "flash"
     files = {
-        path: content for path, content in flash_files(SLOTS["lock"], "lock", 2).items() if "puf/" not in path
+        path: content for path, content in flash_files(slot("lock"), "lock", 2).items() if "puf/" not in path
     }
     write_tree(fresh, files)
     (tmp_path / "lock1.cbor").write_bytes(b"provision")
