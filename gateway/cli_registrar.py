@@ -42,6 +42,10 @@ from puf.ed25519 import SigningKey
 
 ATTEMPTS_MAX = 4
 """Transactions signed for one purpose, when the running gateway takes their nonce each time."""
+LOCK_WAIT_MS = 90_000
+"""How long a command waits for another one: a running gateway that cannot reach the chain holds the lock for
+half a minute at each attempt to publish, and a key that was stolen must be revoked here nevertheless."""
+LOCK_POLL_MS = 100
 
 
 class ChainNames:
@@ -164,29 +168,45 @@ def add_site(command: ArgumentParser, is_sending: bool = True) -> None:
 
 @contextmanager
 def open_site(args: Namespace) -> Iterator[tuple[Site, GatewayConfig]]:
-    """The site that -c names, nobody else changing it.
+    """The site that -c names, nobody else changing it; who does is waited for.
 
     Raises ConfigError, KeyFileError, DatabaseError, GatewayBusy.
     """
     config = load(args.config)
-    with held_site(config, load_gateway_key(config.key_path)) as site:
+    with held_site(config, load_gateway_key(config.key_path), LOCK_WAIT_MS) as site:
         yield site, config
 
 
 @contextmanager
-def held_site(config: GatewayConfig, key: GatewayKey) -> Iterator[Site]:
-    """The site of this configuration, nobody else changing it.  Raises DatabaseError, GatewayBusy."""
+def held_site(config: GatewayConfig, key: GatewayKey, wait_ms: int = 0) -> Iterator[Site]:
+    """The site of this configuration, nobody else changing it.  Raises DatabaseError, GatewayBusy.
+
+    wait_ms: how long who does so now is waited for.
+    """
     folder = config.file.parent
     lock = os.open(folder / "devices.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise GatewayBusy("another command changes the devices of this site; wait for it") from error
+        _lock(lock, wait_ms)
         with Devices(folder / FILE_NAME, key) as devices:
             yield _site(key, devices)
     finally:
         os.close(lock)
+
+
+def _lock(descriptor: int, wait_ms: int) -> None:
+    deadline_ms = time.monotonic_ns() // 1_000_000 + wait_ms
+    is_told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic_ns() // 1_000_000 >= deadline_ms:
+                raise GatewayBusy("another command changes the devices of this site; wait for it") from error
+        if not is_told:
+            Output.note("another command, or cpc run, changes the devices of this site; waiting for it")
+            is_told = True
+        time.sleep(LOCK_POLL_MS / 1000)
 
 
 @contextmanager

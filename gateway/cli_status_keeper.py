@@ -45,6 +45,9 @@ async def keep_status_list(
 
     async def attempt() -> None:
         error = await _in_a_thread(lambda: publish_once(config(), key, output))
+        if isinstance(error, GatewayBusy):
+            # Another command is at it, and publishes by itself; what was wrong may still be.
+            return
         if error is None:
             troubles.over(NAME)
         else:
@@ -65,10 +68,7 @@ async def publish_once(config: GatewayConfig, key: GatewayKey, output: Output) -
     try:
         with held_site(config, key) as site:
             return await _published(config, output, site)
-    except GatewayBusy:
-        # Another command is at it, and publishes by itself.
-        return None
-    except DiskError as error:
+    except (GatewayBusy, DiskError) as error:
         return error
 
 

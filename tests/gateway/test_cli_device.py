@@ -11,10 +11,11 @@ from chain_node.errors import Refused
 from chain_node.light_http import NodeClient
 from chain_node.transaction import Transaction
 from chain_node.wire import Reason
+from gateway import cli_registrar
 from gateway.cli_chain import NotFinal
 from gateway.cli_enroll import FILE_SIZE_MAX
 from gateway.cli_gateway import CONFIG_NAME
-from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE
+from gateway.cli_output import EXIT_FAILED, EXIT_NOT_PROVEN, EXIT_USAGE, Output
 from gateway.cli_registrar import held_site
 from gateway.config import load
 from gateway.crypto.key_file import load_gateway_key
@@ -109,7 +110,8 @@ def test_a_new_user_enrols_a_chip_and_sees_it_refused_after_one_bit_was_flipped(
 def test_an_enrolment_whose_link_was_lost_is_with_and_paid_once(cpc: Cpc, site: Path) -> None:
     async def lost(client: NodeClient, transaction: Transaction) -> bytes:
         await submit(client, transaction)
-        raise Refused(Reason.MALFORMED, "the process dies here")
+        # Not Refused: after that the node is asked anew, and may have made the block meanwhile.
+        raise NotFinal("the process dies here")
 
     c = ("-c", site / CONFIG_NAME)
     submit = NodeClient.submit
@@ -179,7 +181,26 @@ def test_a_larger_chip_is_met_as_large_as_it_is(cpc: Cpc, site: Path) -> None:
     assert met["is_authentic"] is True
 
 
-def test_who_only_looks_waits_for_nobody(cpc: Cpc, site: Path) -> None:
+def test_a_revocation_waits_for_a_gateway_that_is_publishing(
+    cpc: Cpc, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = ("-c", site / CONFIG_NAME)
+    cpc("enroll", "lock1", *c, "--simulate", "chip")
+    publishing = held_site(load(site / CONFIG_NAME), load_gateway_key(site / "gateway.key"))
+    publishing.__enter__()
+    told: list[str] = []
+
+    def end(text: str) -> None:
+        told.append(text)
+        if text.startswith("another command, or cpc run"):
+            publishing.__exit__(None, None, None)
+
+    monkeypatch.setattr(Output, "note", staticmethod(end))
+    assert cpc.lines("device", "revoke", "lock1", *c, "--yes")[0]["state"] == "revoked"
+    assert "waiting for it" in told[0]
+
+
+def test_who_only_looks_waits_for_nobody(cpc: Cpc, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     c = ("-c", site / CONFIG_NAME)
     assert cpc("device", "list", *c) == "no device is enrolled; cpc enroll enrols one\n"
     assert (
@@ -193,6 +214,7 @@ def test_who_only_looks_waits_for_nobody(cpc: Cpc, site: Path) -> None:
         assert [each["device"] for each in cpc.lines("device", "list", *c)] == ["lock1"]
         assert cpc.lines("device", "show", "lock1", *c)[0]["state"] == "enrolled"
         assert cpc.lines("credential", "list", *c)[0]["batches"] == []
+        monkeypatch.setattr(cli_registrar, "LOCK_WAIT_MS", 0)
         (busy,) = cpc.lines("device", "revoke", "lock1", *c, "--yes", exit_code=EXIT_FAILED)
         assert "another command changes the devices" in busy["message"]
 

@@ -12,11 +12,12 @@ import pytest
 from gateway import cli_status_keeper
 from gateway.cli_gateway import CONFIG_NAME
 from gateway.cli_output import Output
+from gateway.cli_registrar import held_site
 from gateway.config import GatewayConfig, load
 from gateway.crypto.key_file import GatewayKey, load_gateway_key
 from gateway.devices import Devices
 from gateway.enrolment import TTL_MS, Site, enrol, publish, revoke
-from gateway.errors import AnchorError
+from gateway.errors import AnchorError, GatewayBusy
 from gateway.sensors.source import Clock
 from gateway.status_keeper import (
     LOOK_MS,
@@ -263,6 +264,16 @@ def test_a_gateway_that_runs_publishes_and_says_how_it_stands(
     shown = status["status_list"]
     assert (shown["version"], shown["is_anchored"], shown["failures"]) == (1, True, 0)
     assert "version 1, made" in cpc("status", *c)
+
+
+def test_a_lock_that_is_held_is_no_success(cpc: Cpc, node: NodeProcess, tmp_path: Path) -> None:
+    c: tuple[str, Path] = ("-c", tmp_path / "site" / CONFIG_NAME)
+    cpc("init", tmp_path / "site", "--node", node.url)
+    config, key, output = loaded(c[1])
+    with held_site(config, key) as site:
+        found = asyncio.run(cli_status_keeper.publish_once(config, key, output))
+        assert isinstance(found, GatewayBusy)
+        assert list_state(site.devices.connection).failures == 0
 
 
 def test_what_keeps_it_from_being_published_is_seen_in_the_status(
