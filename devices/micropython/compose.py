@@ -21,6 +21,8 @@ from devices.micropython.uptime import Clock
 
 LOG_BYTES = 2_048
 SELF_TEST_MS = 5_000
+SELF_TESTS_MAX = 12
+"""A trial that is not on the air by then starts anew, and at last goes: nobody could bring it another."""
 FEED_MS = 1_000
 BOARD: "dict[str, tuple[int | str, int | None, int]]" = {"board": ("esp32-devkitc-v4", None, 32)}
 """The setting that every role has."""
@@ -130,10 +132,15 @@ class Kit:
         )  # fmt: skip
         return self.device
 
-    async def confirm(self) -> None:
-        """A trial of this firmware has gone well so far."""
-        await asyncio.sleep_ms(SELF_TEST_MS)
-        self.accept()
+    async def confirm(self, server: object) -> None:
+        """A trial of this firmware has gone well so far: it may stay once `server` is on the air."""
+        for _ in range(SELF_TESTS_MAX):
+            await asyncio.sleep_ms(SELF_TEST_MS)
+            if server.has_advertised:
+                self.accept()
+                return
+        if boot_state.is_trial:
+            machine.reset()
 
     def accept(self) -> None:
         """Confirms a trial now."""
@@ -164,7 +171,7 @@ async def serve(kit: Kit, role: object) -> None:
 
     server = Server(kit.ble, kit.make_device(role), kit.clock)
     working = asyncio.create_task(_work(kit, role))
-    confirming = asyncio.create_task(kit.confirm())
+    confirming = asyncio.create_task(kit.confirm(server))
     try:
         await server.run()
     finally:

@@ -56,6 +56,7 @@ class Server:
     """`ble`: bluetooth.BLE(); `device`: session.Device; `clock()`: ms since power-on, which never runs back.
 
     `feed()`: called in each turn, for a watchdog, or None.  `connection_count`: how many are connected now.
+    `has_advertised`: whether the radio has ever taken an advertisement.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Server:
         self._turned_ms = 0
         self._said_for: object = None
         self.connection_count = 0
+        self.has_advertised = False
 
     async def run(self) -> None:
         """Serves until a restart was asked for and its answer is out; then the radio is off."""
@@ -230,7 +232,7 @@ class Server:
             # The radio still clears a connection away; the next turn tries again.
             device.log.write(log_ring.WARNING, "advertising: " + repr(error))
             return
-        self._is_advertising = True
+        self._is_advertising = self.has_advertised = True
         self._said_for = pairing
         self._turned_ms = now_ms
 

@@ -27,6 +27,7 @@ class Sensor:
         self.role = role_sensor.Role(kit.data, kit.settings, kit.clock, kit.wait)
         self._rest = kit.memory.rest()
         self._round = self._rest[0] << 8 | self._rest[1] if len(self._rest) > 1 else 0
+        self._has_advertised = False
         self._key: bytes | None = None
         self._numbers: object = None
 
@@ -71,7 +72,8 @@ class Sensor:
 
         kit = self.kit
         device = kit.make_device(self.role)
-        serving = asyncio.create_task(Server(kit.ble, device, kit.clock).run())
+        server = Server(kit.ble, device, kit.clock)
+        serving = asyncio.create_task(server.run())
         end_ms = kit.clock() + kit.settings.get("window_ms")
         while not serving.done():
             kit.feed()
@@ -80,6 +82,7 @@ class Sensor:
                 serving.cancel()
                 break
             await asyncio.sleep_ms(100)
+        self._has_advertised = server.has_advertised
         try:
             await serving
         except asyncio.CancelledError:
@@ -99,7 +102,9 @@ class Sensor:
                 await self.window()
             self._round -= 1
             await self.advertise()
-            kit.accept()
+            if self._has_advertised:
+                # Else nobody could bring it other firmware: after its last attempt it goes.
+                kit.accept()
             left_ms = max(int(kit.settings.get("every_ms")) - (kit.clock() - began_ms), 1)
             if self.role.can_sleep(kit.clock()):
                 self._keep()
