@@ -7,7 +7,7 @@ entry in the status list is free again.  Of who showed what, nothing is kept.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.database import database_errors, transaction
@@ -37,8 +37,8 @@ class Issued:
     """When, Unix milliseconds."""
     expires_ms: int
     """Until when it counts."""
-    credential: bytes
-    """The SD-CWT with all its disclosures."""
+    credential: bytes = field(repr=False)
+    """The SD-CWT with all its disclosures: what the holder may keep to itself."""
     is_revoked: bool = False
 
 

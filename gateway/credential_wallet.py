@@ -16,7 +16,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -75,8 +75,8 @@ class Entry:
     """ASKED, UNUSED or USED."""
     issuer: str
     """The DID of whom the credential was asked for."""
-    credential: bytes
-    """The SD-CWT while it is unused."""
+    credential: bytes = field(repr=False)
+    """The SD-CWT while it is unused, with all its disclosures."""
     moment_ms: int
     """When it was asked for, came, or was used, Unix milliseconds."""
     audience: str

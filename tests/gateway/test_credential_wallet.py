@@ -177,6 +177,7 @@ def test_a_file_that_could_not_be_read_again_is_not_written(
     # What was there can still be used, and a smaller answer taken in.
     with opened(path, KEY) as wallet:
         assert wallet.keep(issue([asked[0].public]), NOW_MS) == 1
+        assert "CCS2" not in repr(wallet.entries), "claims are shown by nothing but a presentation"
         assert wallet.unused_count(QUESTION, NOW_MS) == 3
         assert wallet.present(QUESTION, [], NOW_MS)
 

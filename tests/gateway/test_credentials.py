@@ -112,6 +112,13 @@ def test_a_car_is_known_by_what_it_shows_and_taken_once(site: Site, registrar: L
     assert caught.value.reason == "nonce"
 
 
+def test_printing_what_was_issued_shows_no_claim(site: Site, registrar: LedgerRegistrar) -> None:
+    issued(site, registrar)
+    (kept, *_) = CredentialRegistry(site.devices).all()
+    assert b"B-XY 77" in kept.credential
+    assert "B-XY 77" not in repr(kept)
+
+
 def test_each_credential_has_a_key_salts_and_a_place_of_its_own(
     site: Site, registrar: LedgerRegistrar
 ) -> None:
