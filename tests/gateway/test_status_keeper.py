@@ -3,9 +3,10 @@
 import argparse
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ from gateway.status_keeper import (
 )
 from puf import cwt, status_list
 from tests.gateway.commands import Cpc
-from tests.gateway.enrolling import NOW_MS, LedgerRegistrar, open_devices, recording, site_of
+from tests.gateway.enrolling import KEY, NOW_MS, LedgerRegistrar, open_devices, recording, site_of
 from tests.node_process import NodeProcess
 
 FRESH = ListState(True, 1, NOW_MS, True, True, 0, 0, "")
@@ -274,6 +275,32 @@ def test_a_lock_that_is_held_is_no_success(cpc: Cpc, node: NodeProcess, tmp_path
         found = asyncio.run(cli_status_keeper.publish_once(config, key, output))
         assert isinstance(found, GatewayBusy)
         assert list_state(site.devices.connection).failures == 0
+
+
+def test_a_command_that_is_in_the_way_ends_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    came: list[Exception | None] = [AnchorError("away"), GatewayBusy("in the way"), None]
+    said: list[list[str]] = []
+
+    async def published(*_: object) -> Exception | None:
+        said.append([record.getMessage() for record in caplog.records])
+        return came.pop(0)
+
+    async def keep_three(look: object, publish: Callable[[], Awaitable[object]], clock: Clock) -> None:
+        for _ in range(3):
+            await publish()
+
+    monkeypatch.setattr(cli_status_keeper, "publish_once", published)
+    monkeypatch.setattr(cli_status_keeper, "keep", keep_three)
+    caplog.set_level("INFO")
+    config: Any = None
+    asyncio.run(cli_status_keeper.keep_status_list(lambda: config, KEY, Output(argparse.Namespace())))
+    said.append([record.getMessage() for record in caplog.records])
+    assert said[0] == []
+    assert "away" in said[1][0]
+    assert said[2] == said[1], "nothing is said of a lock that is held"
+    assert "works again" in said[3][-1]
 
 
 def test_what_keeps_it_from_being_published_is_seen_in_the_status(
