@@ -78,6 +78,7 @@ def bay() -> None:
             print(number, ranger.distance_mm, ranger.state(now_ms), ranger.trouble)
 
 
-lock()
-charger()
-bay()
+if __name__ == "__main__":
+    lock()
+    charger()
+    bay()
