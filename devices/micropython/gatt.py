@@ -184,7 +184,12 @@ class Server:
             link.session.leave()
             self._say(link, commands.last_word(commands.FRAME_WRONG))
             return
-        if message is not None:
+        if message is None:
+            return
+        if link.frames:
+            # One request at a time: answers that nobody takes would fill the memory of all.
+            link.is_overrun = True
+        else:
             self._say(link, link.session.receive(message, self._clock()))  # type: ignore[operator]
 
     def _say(self, link: _Link, message: bytes) -> None:
