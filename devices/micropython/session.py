@@ -47,7 +47,8 @@ SESSIONS_MAX = 3
 """MicroPython's Bluetooth keeps 4 connections on an ESP32; one may be closing."""
 VISITORS_MAX = 8
 """Visitors with a grant that the device remembers; the next pushes out the one that came longest ago."""
-FRESH_MS = 5_000
+FRESH_MS = 10_000
+"""Connecting, agreeing on sizes and finding the service take part of it, the more the more are on the air."""
 MEETING_MS = 20_000
 """A board computes for seconds in between."""
 IDLE_MS = 30_000
