@@ -420,7 +420,22 @@ def _short_names(modules: dict[str, _Module], shared: str) -> dict[str, str]:
                 others.add(node.id)
     short = {name for name in private if name.startswith("_") and not name.startswith("__") and len(name) > 3}
     short |= {name for name in public - others if "_" in name.strip("_") and len(name) >= PUBLIC_LENGTH_MIN}
-    return {name: f"_{_LETTERS[at // 36]}{_LETTERS[at % 36]}" for at, name in enumerate(sorted(short))}
+    # What is as short already keeps its name, and nothing else may get it.
+    taken = {name for module in modules.values() for name in _every_name(module.tree)}
+    free = (made for first in _LETTERS for second in _LETTERS if (made := f"_{first}{second}") not in taken)
+    return dict(zip(sorted(short), free, strict=False))
+
+
+def _every_name(tree: ast.Module) -> Iterator[str]:
+    """Every name in a file, whatever it is the name of."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)):
+                yield name
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"

