@@ -99,7 +99,7 @@ class RoleBoard:
 
     async def said(self, what: str, since: int = 0) -> str:
         """The first line from `since` on that has `what` in it, once it is there."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while True:
                 for line in self.lines[since:]:
                     if what in line:

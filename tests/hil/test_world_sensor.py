@@ -30,7 +30,7 @@ async def heard(board: Board, central: Central, count: int) -> list[bytes]:
             if len(found) >= count:
                 enough.set()
 
-    async with BleakScanner(hear, **central.scanner), asyncio.timeout(60):
+    async with BleakScanner(hear, **central.scanner), asyncio.timeout(200):
         await enough.wait()
     return found
 
