@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from hil.interpreter import find_micropython
 from puf import edhoc_credential
 from puf.edhoc import Identity, known
 from puf.edhoc import Initiator as EdhocInitiator
@@ -38,7 +39,7 @@ from puf.puf_simulator import SimulatedChip
 from puf.x25519 import PrivateKey
 from tests.bench import device_work
 from tests.bench.measure import FULL, TINY, DigestChanged, Stopwatch
-from tests.micropython import HEAP_SIZE, ROOT, find_micropython
+from tests.micropython import HEAP_SIZE, ROOT
 
 ESP32_DIGITS_PER_SECOND = 475
 """The lower of the two published figures: see the head of this file."""
