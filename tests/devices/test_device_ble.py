@@ -18,6 +18,7 @@ from bleak.exc import BleakError
 
 from devices.micropython import advert, commands
 from devices.micropython.commands import GRANT, GRANT_KEY, LOG, OTA, REBOOT, SETTINGS, STATUS, TIME
+from devices.micropython.session import SESSIONS_MAX
 from gateway.device_ble import DeviceClient, Radio
 from gateway.device_link import Caller, PairingStore
 from gateway.errors import DeviceNotFound, DeviceRefused, DeviceUnproven
@@ -202,7 +203,9 @@ async def test_strangers_who_take_every_place_do_not_keep_the_gateway_out(
     async with stage(compiled, tmp_path) as on:
         strangers = asyncio.create_task(_crowd(on))
         try:
-            await asyncio.sleep(0.5)
+            async with asyncio.timeout(60):
+                while len(on.air.links(ADDRESS)) < SESSIONS_MAX:
+                    await asyncio.sleep(0)
             async with on.gateway() as client:
                 assert len(await client.ask(STATUS)) == 1
         finally:
