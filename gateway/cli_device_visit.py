@@ -28,7 +28,7 @@ from gateway.first_meeting import device_credential
 from puf import edhoc_credential, fast_path_store, grant, keys
 from puf.did import X25519, did_cpc, did_key, parse_did_key
 from puf.edhoc import Identity
-from puf.errors import KeyFormatError, NotesError
+from puf.errors import NotesError, PufError
 from puf.fast_path_keys import Pairing
 from puf.x25519 import PrivateKey
 
@@ -90,7 +90,7 @@ def _add_gateway(command: ArgumentParser) -> None:
 def _holder(text: str) -> bytes:
     try:
         codec, public = parse_did_key(text)
-    except KeyFormatError as error:
+    except PufError as error:
         raise ArgumentTypeError(f"{text!r} is no did:key: {error}") from error
     if codec != X25519:
         raise ArgumentTypeError(f"{text!r} is not of a key for agreement; cpc device visitor makes one")
